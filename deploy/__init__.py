@@ -1,0 +1,24 @@
+"""Deploy a Python application to servers with Fabric: build once, install offline, roll back when it is not healthy.
+
+A fabfile needs one line: ``from deploy import ns``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .tasks import ns
+
+__all__ = ["__version__", "ns"]
+
+
+def __getattr__(name: str) -> Any:
+    # The tasks read the project's fabric.yaml when they are made; who imports a part of the house does not want that.
+    if name == "ns":
+        from .tasks import ns
+
+        return ns
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

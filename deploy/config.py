@@ -1,0 +1,410 @@
+"""The `deploy:` section of `fabric.yaml`: its schema, its defaults, and what is said of a wrong one.
+
+The models are the only place that knows the keys; the configuration reference and the JSON schema are made from them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .errors import ConfigurationError
+
+_HOST = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^@\s:\[\]]+)(?::(?P<port>\d{1,5}))?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Model(BaseModel):
+    """A part of the configuration: unknown keys are refused, values are not changed after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _relative(path: str) -> str:
+    if path.startswith(("/", "-")) or ".." in path.split("/") or not path.strip("/"):
+        raise ValueError("must be a path inside the release, without '..'")
+    return path.strip("/")
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or ".." in path.split("/") or path.rstrip("/") == "" or "\n" in path:
+        raise ValueError("must be an absolute path below /, without '..'")
+    return path.rstrip("/")
+
+
+class Source(Model):
+    """Where the code comes from and how it travels."""
+
+    strategy: Literal["auto", "rsync", "stream"] = Field(
+        "auto", description="`rsync`, `stream` (over the connection itself), or `auto`: rsync where both ends have it."
+    )
+    path: str = Field(".", description="The directory to push, relative to the fabfile.")
+    exclude: list[str] = Field(
+        [], description="Patterns, as in a .gitignore, of what stays behind beside what never goes."
+    )
+
+
+class Shared(Model):
+    """What outlives a release: linked from `shared/` into each one."""
+
+    files: list[str] = Field([], description="Files that must be in `shared/` on each host, such as `.env`.")
+    dirs: list[str] = Field([], description="Directories; made where they are lacking.")
+
+    _inside = field_validator("files", "dirs")(lambda paths: [_relative(path) for path in paths])
+
+
+class Migrate(Model):
+    """The command that brings the database to the new release's schema."""
+
+    command: str = Field(
+        description="Run once, on the primary host, in the staged release; its venv first on PATH, `.env` loaded.",
+        min_length=1,
+    )
+
+
+class _Service(Model):
+    sudo: bool = Field(True, description="Run the manager's command as root, by sudo.")
+    pidfile: str = Field(
+        "",
+        description="File with the main process's number, absolute or below the base path; "
+        "by it the release that runs is proven.",
+    )
+
+
+class Systemd(_Service):
+    """A systemd unit; which release runs is proven by its main process."""
+
+    manager: Literal["systemd"]
+    unit: str = Field(description="For example `guestbook.service`.", pattern=r"^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*$")
+    action: Literal["restart", "reload", "reload-or-restart"] = Field("restart", description="What systemctl does.")
+    user: bool = Field(False, description="A unit of the deploy user's own manager (`systemctl --user`).")
+
+
+class Supervisor(_Service):
+    """A program or group of supervisord."""
+
+    manager: Literal["supervisor"]
+    program: str = Field(description="The program's name, or `group:*`.", pattern=r"^[A-Za-z0-9_.:*][A-Za-z0-9_.:*-]*$")
+
+
+class Signal(_Service):
+    """A process that reloads on a signal."""
+
+    manager: Literal["signal"]
+    pidfile: str = Field(description="File with the process's number, absolute or below the base path.", min_length=1)
+    signal: Literal["HUP", "USR1", "USR2", "TERM", "INT"] = Field("HUP", description="The signal that reloads it.")
+    sudo: bool = Field(False, description="Send the signal as root, by sudo.")
+
+
+class Touch(_Service):
+    """A server that watches a file (uWSGI's touch-reload)."""
+
+    manager: Literal["touch"]
+    file: str = Field(description="The file to touch, absolute or below the base path.", min_length=1)
+    sudo: bool = Field(False, description="Touch it as root, by sudo.")
+
+
+class Command(_Service):
+    """Anything else: a command, run in the new release with its venv first on PATH."""
+
+    manager: Literal["command"]
+    command: str = Field(description="Restarts the application.", min_length=1)
+    sudo: bool = Field(False, description="Run it as root, by sudo.")
+
+
+Service = Annotated[Systemd | Supervisor | Signal | Touch | Command, Field(discriminator="manager")]
+
+
+class Health(Model):
+    """How the application says that it is well; asked on the host itself."""
+
+    url: str = Field(description="Must answer 2xx.", pattern=r"^https?://\S+$")
+    timeout: float = Field(30, description="Seconds until the release counts as not healthy.", gt=0, le=3600)
+    interval: float = Field(1, description="Seconds between two requests at most.", gt=0, le=60)
+    host: str = Field("", description="The Host header to send, where the application insists on one.")
+
+
+class Lock(Model):
+    """The deploy lock."""
+
+    expiry: float = Field(
+        60,
+        description="Seconds after which the lock of a dead run may be taken over; a run that lives extends it.",
+        ge=3,
+    )
+
+
+class TargetSettings(Model):
+    """What the wheels must fit, where hosts are not to be asked."""
+
+    python: str = Field(description="For example `3.11`.", pattern=r"^3\.\d+$")
+    platform: str = Field(description="For example `manylinux_2_36_x86_64`.", min_length=1)
+
+
+class HostSettings(Model):
+    """One server, and what differs on it."""
+
+    host: str = Field(description="`[user@]host[:port]`, or a name from ssh_config.")
+    primary: bool = Field(False, description="Migrations run here; default: the first host of the stage.")
+    base_path: str = Field("", description="Instead of the stage's.")
+    deploy_user: str = Field("", description="Instead of the stage's.")
+    python: str = Field("", description="Instead of the stage's.")
+    service: Service | None = Field(None, description="Instead of the stage's.")
+    health: Health | None = Field(None, description="Instead of the stage's.")
+
+    @field_validator("host")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value.startswith("-") or not _HOST.fullmatch(value):
+            raise ValueError("must look like [user@]host[:port]; an IPv6 address goes in brackets")
+        return value
+
+    _base = field_validator("base_path")(lambda path: _absolute(path) if path else path)
+
+    @property
+    def name(self) -> str:
+        """The address without the user: what the host is called in reports and by ``--limit``."""
+        return self.host.rpartition("@")[2]
+
+
+class Settings(Model):
+    """The `deploy:` section, as one stage sees it."""
+
+    app: str = Field(description="The application's name.")
+    base_path: str = Field(description="The directory on the hosts that holds everything.")
+    hosts: list[HostSettings] = Field(description="The stage's hosts.", min_length=1)
+    deploy_user: str = Field("", description="Owner of everything under `base_path`; default: the login user.")
+    python: str = Field(
+        "python3", description="The hosts' interpreter, 3.9 or newer: a name on PATH or an absolute path."
+    )
+    requirements: str = Field(
+        "requirements.txt", description="The lock file: pinned, with hashes; relative to the fabfile."
+    )
+    target: Literal["auto", "local"] | TargetSettings = Field(
+        "auto", description="What the wheels must fit: asked of the hosts (`auto`), this machine (`local`), or named."
+    )
+    source: Source = Field(Source(), description="Where the code comes from.")
+    shared: Shared = Field(Shared(), description="What outlives a release.")
+    migrate: Migrate | None = Field(None, description="Migration of the database.")
+    service: Service | None = Field(None, description="What has to be restarted, and how.")
+    health: Health | None = Field(None, description="How health is asked.")
+    keep_releases: int = Field(5, description="Good releases that are kept.", ge=1)
+    min_free_mb: int = Field(200, description="MiB that must be free on a host before a deploy starts.", ge=0)
+    lock: Lock = Field(Lock(), description="The deploy lock.")
+    connect_timeout: float = Field(15, description="Seconds until a host counts as not reachable.", gt=0)
+    silence_timeout: float = Field(30, description="Seconds without a sign of life until a host counts as lost.", ge=15)
+    known_hosts: str = Field("", description="A known_hosts file read beside the user's own, relative to the fabfile.")
+    identity: str = Field("", description="A private key file offered beside the user's own, relative to the fabfile.")
+
+    @field_validator("app")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise ValueError("must be letters, digits, '.', '_' and '-'")
+        return value
+
+    @field_validator("deploy_user")
+    @classmethod
+    def _user(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[a-z_][a-z0-9_-]*\$?", value):
+            raise ValueError("must be the name of a user")
+        return value
+
+    @field_validator("python")
+    @classmethod
+    def _interpreter(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_./+-]+", value) or value.startswith("-"):
+            raise ValueError("must be the name or the path of an interpreter, without arguments")
+        return value
+
+    _base = field_validator("base_path")(_absolute)
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _short_hosts(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return [{"host": item} if isinstance(item, str) else item for item in value]
+        return value
+
+    @model_validator(mode="after")
+    def _distinct_hosts(self) -> Settings:
+        seen = set()
+        for host in self.hosts:
+            key = (host.host, host.base_path)
+            if key in seen:
+                raise ValueError(f"hosts: {host.host} is listed twice")
+            seen.add(key)
+        if sum(host.primary for host in self.hosts) > 1:
+            raise ValueError("hosts: only one may be primary")
+        return self
+
+
+# Keys that are the section's own, not a stage's.
+SECTION_KEYS = {
+    "stage": "The stage to deploy to; usually chosen by `fab STAGE deploy` or FABRIC_DEPLOY_STAGE.",
+    "default_stage": "The stage where none is chosen.",
+    "stages": "Named sets of hosts; each may override any key of this section.",
+}
+
+
+def choose_stage(section: Mapping[str, Any], file: str) -> str:
+    """The stage that the configuration and the command line name.
+
+    :raises ConfigurationError: there is none, several and no choice, or none of that name.
+    """
+    stages = section.get("stages")
+    if not isinstance(stages, Mapping) or not stages:
+        raise ConfigurationError(
+            "no stages are configured",
+            where=f"{file}: deploy.stages",
+            hint="for example:  stages: {production: {hosts: [deploy@web1.example.org]}}",
+        )
+    chosen = section.get("stage") or section.get("default_stage") or (next(iter(stages)) if len(stages) == 1 else "")
+    names = ", ".join(map(str, stages))
+    if not chosen:
+        raise ConfigurationError(
+            f"which stage? There are: {names}",
+            hint=f"fab {next(iter(stages))} deploy, or set FABRIC_DEPLOY_STAGE, or deploy.default_stage in {file}",
+        )
+    if chosen not in stages:
+        raise ConfigurationError(
+            f"there is no stage {chosen!r}; there are: {names}{_nearly(str(chosen), stages)}", where=file
+        )
+    return str(chosen)
+
+
+def resolve(section: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """The section as *stage* sees it: its overrides on top, mappings merged key by key."""
+    common = {key: value for key, value in section.items() if key not in SECTION_KEYS}
+    overrides = section["stages"][stage]
+    return _merged(common, overrides if isinstance(overrides, Mapping) else {"hosts": overrides})
+
+
+def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in top.items():
+        old = result.get(key)
+        # A service with another manager is another service, not a change of some keys of the former.
+        if (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and old.get("manager") == value.get("manager", old.get("manager"))
+        ):
+            result[key] = _merged(old, value)
+        else:
+            result[key] = value
+    return result
+
+
+def load(section: Mapping[str, Any], stage: str, file: str) -> Settings:
+    """Validate the whole section, every stage of it, and return what *stage* sees.
+
+    :param section: the `deploy:` mapping as Fabric merged it.
+    :param file: the file's name, for messages.
+    :raises ConfigurationError: with one line for each problem, all of them at once.
+    """
+    problems: dict[str, None] = {}
+    chosen: Settings | None = None
+    for name in section["stages"]:
+        try:
+            settings = Settings.model_validate(resolve(section, name))
+        except ValidationError as error:
+            overrides = section["stages"][name]
+            for problem in _problems(error, str(name), overrides if isinstance(overrides, Mapping) else {}):
+                problems[problem] = None
+        else:
+            if name == stage:
+                chosen = settings
+    if problems or chosen is None:
+        count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
+        raise ConfigurationError(f"{count} in section deploy:\n  " + "\n  ".join(problems), where=file)
+    return chosen
+
+
+def _problems(error: ValidationError, stage: str, overrides: Mapping[str, Any]) -> Iterable[str]:
+    for item in error.errors(include_url=False):
+        path = [part for part in item["loc"] if part not in _TAGS]
+        base = ["deploy", "stages", stage] if path and path[0] in {*overrides, "hosts"} else ["deploy"]
+        where = _dotted([*base, *path])
+        kind = item["type"]
+        if kind == "extra_forbidden":
+            yield f"{where}: unknown key{_nearly(str(path[-1]), _known_keys(path[:-1], item['loc']))}"
+        elif kind == "missing":
+            yield f"{where}: is missing"
+        elif kind.startswith("union_tag"):
+            yield f"{where}.manager: must be one of systemd, supervisor, signal, touch, command"
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            given = f" (it is {item['input']!r})" if isinstance(item["input"], str | int | float | bool | None) else ""
+            yield f"{where}: {message[0].lower()}{message[1:]}{given}" if path else f"deploy.stages.{stage}.{message}"
+
+
+_TAGS = frozenset({"systemd", "supervisor", "signal", "touch", "command", "TargetSettings", "literal['auto','local']"})
+
+
+def _dotted(path: list[Any]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _known_keys(path: list[Any], location: tuple[Any, ...]) -> list[str]:
+    models: dict[str, type[Model]] = {
+        "source": Source, "shared": Shared, "migrate": Migrate, "health": Health, "lock": Lock,
+        "target": TargetSettings,
+        "hosts": HostSettings,
+        "systemd": Systemd, "supervisor": Supervisor, "signal": Signal, "touch": Touch, "command": Command,
+    }  # fmt: skip
+    for part in reversed(location[:-1]):
+        if part in models:
+            return list(models[part].model_fields)
+    return [*Settings.model_fields, *SECTION_KEYS]
+
+
+def _nearly(word: str, known: Iterable[Any]) -> str:
+    close = get_close_matches(word, [str(name) for name in known], n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def json_schema() -> dict[str, Any]:
+    """A JSON schema of `fabric.yaml`'s `deploy:` section, for editors."""
+    schema = Settings.model_json_schema()
+    definitions = schema.pop("$defs")
+    properties = schema["properties"]
+    properties["hosts"]["items"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/HostSettings"}]}
+    stage = {"type": "object", "properties": dict(properties), "required": ["hosts"], "additionalProperties": False}
+    section_properties = {key: value for key, value in properties.items() if key != "hosts"}
+    for key in ("stage", "default_stage"):
+        section_properties[key] = {"type": "string", "description": SECTION_KEYS[key]}
+    section_properties["stages"] = {
+        "type": "object",
+        "description": SECTION_KEYS["stages"],
+        "additionalProperties": {"$ref": "#/$defs/Stage"},
+    }
+    definitions["Stage"] = stage
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "fabric.yaml with a deploy: section",
+        "type": "object",
+        "properties": {
+            "deploy": {
+                "type": "object",
+                "description": "fabric-wheelhouse",
+                "properties": section_properties,
+                "required": ["stages"],
+                "additionalProperties": False,
+            }
+        },
+        "$defs": definitions,
+    }
+
+
+def relative_to(directory: Path, path: str) -> Path:
+    """A path of the configuration: relative ones start at the fabfile's directory, ``~`` is the user's home."""
+    return directory / Path(path).expanduser()

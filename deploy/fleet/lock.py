@@ -1,0 +1,124 @@
+"""The deploy lock of a stage, held on its primary host for as long as this run lives."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from ..errors import DeployError, Locked
+from ..host.connection import Host
+from ..host.session import HostFailure, Session
+
+
+def whoami() -> dict[str, str]:
+    """Who deploys, from where."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return {"user": user, "host": socket.gethostname()}
+
+
+class DeployLock:
+    """Taken on entering, extended while it is held, let go of on leaving, whatever the reason.
+
+    :param prepare: makes the directories of the host, called where they are lacking.
+    :param wait_s: how long to wait for another deploy.
+    :param say: told once when there is somebody to wait for, and when a dead run's lock is taken over.
+    """
+
+    def __init__(
+        self,
+        primary: Host,
+        *,
+        message: str,
+        expiry_s: float,
+        wait_s: float,
+        prepare: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._primary = primary
+        self._message = message
+        self._expiry_s = expiry_s
+        self._wait_s = wait_s
+        self._prepare = prepare
+        self._say = say
+        self._token = secrets.token_hex(16)
+        self._done = threading.Event()
+        self._lost = ""
+        self._extender = threading.Thread(target=self._extend, daemon=True)
+
+    def __enter__(self) -> DeployLock:
+        try:
+            self._acquire()
+        except BaseException:
+            # An interrupt may have come between the host's yes and our hearing it.
+            self._release()
+            raise
+        self._extender.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._release()
+
+    def assert_held(self) -> None:
+        """Look before something is switched.
+
+        :raises Locked: somebody else has the lock by now.
+        """
+        if self._lost:
+            raise Locked(self._lost, where=self._primary.name, hint="nothing that serves was touched; deploy again")
+
+    def _acquire(self) -> None:
+        deadline = time.monotonic() + self._wait_s
+        owner = {**whoami(), "pid": os.getpid(), "message": self._message}
+        told = prepared = False
+        while True:
+            try:
+                answer = self._primary.call("lock", token=self._token, owner=owner, expiry=self._expiry_s)
+            except HostFailure as failure:
+                if failure.kind == "unprepared" and not prepared:
+                    self._prepare()
+                    prepared = True
+                    continue
+                if failure.kind != "locked":
+                    raise
+                if time.monotonic() >= deadline:
+                    raise Locked(failure.what, where=failure.where, hint=failure.hint) from None
+                if not told:
+                    self._say(f"{failure.what}; waiting up to {self._wait_s:g} s")
+                    told = True
+                time.sleep(min(1.0, max(0.05, deadline - time.monotonic())))
+                continue
+            if dead := answer["taken_over"]:
+                self._say(f"took over the expired deploy lock of {dead['user']}@{dead['host']} pid {dead['pid']}")
+            return
+
+    def _extend(self) -> None:
+        session: Session | None = None
+        while not self._done.wait(self._expiry_s / 3):
+            try:
+                with self._primary.lost_means_failed():
+                    # A host program of its own: the deploy's one may be busy for minutes.
+                    if session is None or session.closed:
+                        session = self._primary.new_session()
+                    session.batch([("extend", {"token": self._token, "expiry": self._expiry_s})])
+            except HostFailure as failure:
+                self._lost = failure.what
+                return
+            except DeployError:
+                session = None  # a lost connection is the deploy's own to report
+
+    def _release(self) -> None:
+        with contextlib.suppress(DeployError):
+            self._primary.call("unlock", token=self._token)

@@ -1,0 +1,52 @@
+"""The same work on many hosts at once; every host's failure is told, not only the first's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+from ..errors import DeployError, combine
+from ..host.connection import Host
+
+T = TypeVar("T")
+
+PARALLEL = 30
+
+
+def each(hosts: Sequence[Host], work: Callable[[Host], T]) -> dict[Host, T]:
+    """Run *work* on all hosts in parallel; their results in the order of *hosts*.
+
+    :raises DeployError: some failed; all were waited for first.
+    """
+    results, failures = attempt(hosts, work)
+    if failures:
+        raise combine(list(failures.values()))
+    return results
+
+
+def attempt(hosts: Sequence[Host], work: Callable[[Host], T]) -> tuple[dict[Host, T], dict[Host, DeployError]]:
+    """Run *work* on all hosts in parallel; what succeeded and what failed.
+
+    An interrupt closes what the workers wait on, so that they end, and goes on upwards.
+    """
+    results: dict[Host, T] = {}
+    failures: dict[Host, DeployError] = {}
+    with ThreadPoolExecutor(max_workers=min(PARALLEL, len(hosts)) or 1) as pool:
+        futures = {pool.submit(work, host): host for host in hosts}
+        try:
+            pending = set(futures)
+            while pending:
+                # A time-out, because a wait without one is not interrupted by signals everywhere.
+                _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for host in hosts:
+                host.abandon()
+            raise
+    for future, host in futures.items():
+        try:
+            results[host] = future.result()
+        except DeployError as error:
+            failures[host] = error
+    return {host: results[host] for host in hosts if host in results}, failures

@@ -1,0 +1,237 @@
+"""The switch: `current` to the release, restart, health and proof; back to the former release where that fails."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import ConnectionFailed, DeployError, Interrupted, NotRolledBack, RolledBack, combine
+from ..fleet import parallel
+from ..host.connection import Host
+from ..service import manager
+from .migrating import in_release
+from .run import Run
+
+Releases = Mapping[Host, str]
+
+PROOF_TIMEOUT_S = 30.0
+
+
+class NotHealthy(DeployError):
+    """The release is live and is not well, or is not what runs."""
+
+
+def activate(run: Run, releases: Releases) -> None:
+    """Switch, restart and look, on all hosts in parallel; all go back if one fails.
+
+    :raises RolledBack: it failed, the former releases serve again.
+    :raises NotRolledBack: it failed, and some host could not be brought back.
+    """
+    try:
+        _, failures = parallel.attempt(list(releases), lambda host: _activate_one(run, host, releases[host]))
+    except (KeyboardInterrupt, Interrupted) as interrupt:
+        run.report.warn("interrupted while activating: going back to the former release")
+        told = revert(run, releases, "interrupted")
+        raise Interrupted(f"interrupted; {told}") from interrupt
+    if failures:
+        cause = combine(list(failures.values()))
+        run.report.warn("going back to the former release")
+        told = revert(run, releases, cause.what)
+        raise RolledBack(
+            f"{cause.what}; {told}",
+            where=cause.where,
+            output=cause.output,
+            hint=cause.hint
+            or f"the failed release is kept for inspection ({', '.join(sorted(set(releases.values())))})",
+        )
+
+
+def _activate_one(run: Run, host: Host, release: str) -> None:
+    switch(run, host, release)
+    restart_and_look(run, host, release)
+
+
+def reboot(run: Run, live: Releases, unproven: Releases) -> None:
+    """Restart and look, on all hosts in parallel.
+
+    :param unproven: of *live*, the releases that never were good: these go back where it fails.
+    """
+    _, failures = parallel.attempt(list(live), lambda host: restart_and_look(run, host, live[host]))
+    if not failures:
+        return
+    cause = combine(list(failures.values()))
+    if not unproven:
+        raise NotRolledBack(
+            cause.what,
+            where=cause.where,
+            output=cause.output,
+            hint=f"the live release was good before, so it stays; {run.fab('rollback')} goes to the one before it",
+        )
+    told = revert(run, unproven, cause.what)
+    raise RolledBack(f"{cause.what}; {told}", where=cause.where, output=cause.output, hint=cause.hint)
+
+
+def switch(run: Run, host: Host, release: str) -> None:
+    """Point `current` at *release*; nothing is restarted."""
+    with run.report.step("activate", host.name) as step:
+        host.call("activate", identifier=release)
+        step.outcome = f"current is {release}"
+
+
+def restart_and_look(run: Run, host: Host, release: str) -> None:
+    """Restart the service, then wait until it is healthy and proven to run *release*."""
+    restart(run, host, release)
+    look(run, host, release)
+
+
+def restart(run: Run, host: Host, release: str) -> None:
+    """Tell the service manager.
+
+    :raises NotHealthy: its command failed; with its output and what the manager says of the service.
+    """
+    service = run.service(host)
+    if service is None:
+        return
+    command = manager.restart(service, host.base_path, in_release(host, release))
+    with run.report.step("restart", host.name) as step:
+        result = host.run(str(command), user=command.user or host.deploy_user)
+        if not result.ok:
+            raise NotHealthy(
+                f"the restart failed (exit {result.exited}): {command}",
+                where=host.name,
+                output=_why(host, service) or result.output,
+            )
+        step.outcome = f"restarted ({command})" if len(str(command)) < 60 else "restarted"
+
+
+def _why(host: Host, service: Any) -> str:
+    question = manager.inspect(service)
+    return host.run(str(question), user=question.user or host.login).output if question else ""
+
+
+def look(run: Run, host: Host, release: str) -> None:
+    """Ask for health, and look at the service's processes.
+
+    :raises NotHealthy: not healthy in time, no process runs, or one runs another release.
+    """
+    service, health = run.service(host), run.health(host)
+    if service is None and health is None:
+        return
+    with run.report.step("health", host.name) as step:
+        told = manager.description(service, host.base_path) if service else None
+        if query := manager.pid_query(service) if service else None:
+            answer = host.run(str(query), user=query.user or host.deploy_user)
+            told = {**(told or {}), "pid": answer.output.strip() if answer.output.strip().isdigit() else 0}
+        asked = health.model_dump() if health else None
+        timeout = health.timeout if health else PROOF_TIMEOUT_S
+        result = host.call("verify", identifier=release, health=asked, service=told, timeout=timeout)
+        if result["verdict"] == "hidden":
+            result.update(_prove_as_root(host, told or {}, release, timeout))
+        if not result["healthy"]:
+            raise NotHealthy(
+                f"not healthy after {health.timeout:g} s: {health.url} says {result['last']}",
+                where=host.name,
+                output=_why(host, service) if service else "",
+            )
+        if result["verdict"] in ("stale", "down"):
+            raise NotHealthy(f"the new release is not what runs: {result['detail']}", where=host.name)
+        well = "healthy" if health else "restarted"
+        if result["verdict"] == "proven":
+            step.outcome = f"{well}; {release} is what runs ({result['detail']})"
+        else:
+            step.outcome = well
+            if service is not None:
+                run.report.warn(f"which release runs cannot be known: {result['detail']}", host.name)
+
+
+def _prove_as_root(host: Host, service: dict[str, Any], release: str, timeout: float) -> dict[str, Any]:
+    try:
+        with host.lost_means_failed():
+            operation = ("prove", {"service": service, "identifier": release, "timeout": timeout})
+            result: dict[str, Any] = host.session("root").batch([operation])[0]
+            return result
+    except ConnectionFailed:
+        detail = "the service's processes belong to another user, and sudo does not let us look at them"
+        return {"verdict": "unknown", "detail": detail}
+
+
+def revert(run: Run, releases: Releases, reason: str) -> str:
+    """Bring every host back to what served before; what was done, in words.
+
+    :raises NotRolledBack: some host could not be brought back.
+    """
+    done, failures = parallel.attempt(list(releases), lambda host: _revert_one(run, host, releases[host], reason))
+    if failures:
+        cause = combine(list(failures.values()))
+        raise NotRolledBack(
+            f"{reason}; and the former release could not be brought back: {cause.what}",
+            where=cause.where,
+            output=cause.output,
+            hint=cause.hint
+            or f"look at it with {run.fab('status')}, then {run.fab('deploy')} or {run.fab('rollback')}",
+        )
+    return "the former release serves again" if any(done.values()) else "the former release serves on"
+
+
+def _revert_one(run: Run, host: Host, release: str, reason: str) -> bool:
+    """Whether *host* had to be switched back."""
+    with run.report.step("roll back", host.name) as step:
+        records = host.call("records")
+        judge_bad = ("judge", {"identifier": release, "verdict": "bad", "reason": reason})
+        if records["live"] != release:
+            if release in records["releases"]:
+                host.batch([judge_bad])
+            return False
+        former = _former(run, host, release) or records["rollback"]
+        host.batch([judge_bad])
+        if not former:
+            raise DeployError("there is no former release to go back to", where=host.name)
+        host.call("activate", identifier=former)
+        restart(run, host, former)
+        look(run, host, former)
+        host.call("judge", identifier=former, verdict="good", reason="")
+        step.outcome = f"back on {former}"
+        return True
+
+
+def _former(run: Run, host: Host, release: str) -> str:
+    """What served when the run began, if it may be gone back to."""
+    facts = run.facts.get(host, {})
+    live = facts.get("live", "")
+    state = facts.get("releases", {}).get(live, {}).get("state", "")
+    return live if live != release and state in ("live", "good") else ""
+
+
+def settle(run: Run, releases: Releases, entry: dict[str, Any], *, clean: bool) -> None:
+    """Record that the releases are good, write the journal, clean up. None of it may fail what was deployed."""
+
+    def finish(host: Host) -> None:
+        release = releases[host]
+        judged = ("judge", {"identifier": release, "verdict": "good", "reason": ""})
+        host.batch([judged, ("journal", {"entry": {**entry, "release": release, "outcome": "good"}})])
+        if clean:
+            with run.report.step("clean up", host.name) as step:
+                step.outcome = cleanup(run, host)
+
+    _, failures = parallel.attempt(list(releases), finish)
+    for host, error in failures.items():
+        run.report.warn(f"the release serves, but cleaning up failed: {error.what}", host.name)
+
+
+def cleanup(run: Run, host: Host) -> str:
+    """Remove old releases, venvs and wheels of one host; in words, '' where nothing went."""
+    gone = host.call("cleanup", keep=run.settings.keep_releases)
+    parts = [f"{len(gone[kind])} {kind}" for kind in ("releases", "venvs", "wheels") if gone.get(kind)]
+    return f"removed {', '.join(parts)}" if parts else ""
+
+
+def record_failure(run: Run, entry: dict[str, Any], error: BaseException) -> None:
+    """A line in the journal of each host that can be reached."""
+    line = {**entry, "outcome": type(error).__name__, "error": str(error).splitlines()[0] if str(error) else ""}
+
+    def write(host: Host) -> None:
+        with contextlib.suppress(DeployError):
+            host.call("journal", entry=line)
+
+    parallel.attempt(run.hosts, write)

@@ -1,0 +1,48 @@
+"""One bundle for each target of the stage, made once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from ..bundle import Bundle, Target, Wheelhouse, create_bundle
+from ..config import TargetSettings, relative_to
+from ..host.connection import Host
+from .run import Run
+
+Bundles = Mapping[Host, Bundle]
+
+
+def targets(run: Run) -> dict[Host, Target]:
+    """What each host's wheels must fit; needs the facts of a probe unless the configuration names the target."""
+    configured = run.settings.target
+    if configured == "local":
+        return dict.fromkeys(run.hosts, Target.local(sys.executable))
+    if isinstance(configured, TargetSettings):
+        return dict.fromkeys(run.hosts, Target.parse(configured.model_dump()))
+    return {host: Target.from_facts(run.facts[host]) for host in run.hosts}
+
+
+def needs_probe(run: Run) -> bool:
+    """Whether the hosts have to be asked for their target."""
+    return run.settings.target == "auto"
+
+
+def create(run: Run) -> Bundles:
+    """The bundle of each host; hosts with the same target share one.
+
+    :raises BuildError: a wheel cannot be had for a target.
+    """
+    lock = relative_to(run.directory, run.settings.requirements)
+    wheelhouse = Wheelhouse()
+    made: dict[Target, Bundle] = {}
+    by_host = targets(run)
+    for target in by_host.values():
+        if target not in made:
+            with run.report.step("bundle", target.name) as step:
+                bundle = create_bundle(lock, target, wheelhouse=wheelhouse, progress=step.progress)
+                made[target] = bundle
+                verb = "is there already" if bundle.reused else "created"
+                count = len(bundle.manifest.wheels)
+                step.outcome = f"bundle {bundle.manifest.digest[:12]} {verb}: {count} wheels"
+    return {host: made[target] for host, target in by_host.items()}

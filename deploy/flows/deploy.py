@@ -1,0 +1,101 @@
+"""`fab deploy`: the whole way, in order."""
+
+from __future__ import annotations
+
+from fabric import Config
+
+from ..errors import DeployError, Locked
+from ..source.snapshot import Snapshot
+from . import activating, bundling, installing, migrating, plan, probing, pushing, steps
+from .bundling import Bundles
+from .run import Options, Run, opened
+
+
+def deploy(config: Config, options: Options, *, force: bool) -> None:
+    """Bring the stage to the code and the lock file as they lie here.
+
+    :param force: re-activate the live release where there is nothing to change.
+    """
+    with opened(config, options) as run:
+        code = pushing.snapshot(run)
+        run.report.phase(f"deploy {run.settings.app} {code.revision} to {run.stage}: {_names(run)}")
+        run.connect()
+        with run.locked(f"deploy {code.revision}"):
+            probing.probe(run)
+            probing.verify(run)
+            if options.dry:
+                _show(run, code)
+                return
+            bundles = bundling.create(run)
+            if all(plan.unchanged(run, host, code.digest, bundles[host].manifest.digest) for host in run.hosts):
+                if not force:
+                    live = ", ".join(sorted({run.facts[host]["live"] for host in run.hosts}))
+                    run.report.say(f"nothing to change: {live} is live and good (--force re-activates it)")
+                    return
+                releases = {host: str(run.facts[host]["live"]) for host in run.hosts}
+            else:
+                releases = dict.fromkeys(run.hosts, stage(run, code, bundles))
+            _activate(run, releases)
+        summary(run)
+
+
+def stage(run: Run, code: Snapshot, bundles: Bundles) -> str:
+    """A complete release on every host, and the database migrated; nothing that serves is touched.
+
+    Whatever fails, the release is removed from every host again.
+    """
+    steps.preparing_needed(run)
+    release = pushing.new_identifier(run, code)
+    try:
+        pushing.push(run, code, release)
+        installing.update_deps(run, bundles, dict.fromkeys(run.hosts, release))
+        if run.primary in run.hosts:
+            migrating.migrate(run, release)
+        elif run.settings.migrate:
+            run.report.warn(f"not migrated: the primary host {run.primary.name} is not within --limit")
+    except BaseException as error:
+        pushing.discard(run, run.hosts, release)
+        _remember(run, release, error)
+        raise
+    return release
+
+
+def _activate(run: Run, releases: activating.Releases) -> None:
+    if run.lock is not None:
+        run.lock.assert_held()
+    entry = steps.entry(run, "deploy")
+    try:
+        activating.activate(run, releases)
+    except DeployError as error:
+        _remember(run, ", ".join(sorted(set(releases.values()))), error)
+        raise
+    activating.settle(run, releases, entry, clean=True)
+
+
+def _remember(run: Run, release: str, error: BaseException) -> None:
+    if not isinstance(error, Locked):
+        activating.record_failure(run, {**steps.entry(run, "deploy"), "release": release}, error)
+
+
+def _show(run: Run, code: Snapshot) -> None:
+    run.report.say("dry run: nothing is touched")
+    plan.show_deploy(run, code, pushing.new_identifier(run, code))
+
+
+def summary(run: Run) -> None:
+    """The last thing seen: host, release, revision, seconds by phase."""
+    records = {host: host.call("records") for host in run.hosts}
+    phases = list(
+        dict.fromkeys(phase for times in run.report.timeline.values() for phase in times if phase != "bundle")
+    )
+    rows = []
+    for host in run.hosts:
+        live = records[host]["live"]
+        times = run.report.timeline.get(host.name, {})
+        seconds = [f"{times[phase]:.1f}" if phase in times else "" for phase in phases]
+        rows.append([host.name, live, records[host]["releases"].get(live, {}).get("revision", ""), *seconds])
+    run.report.table(["host", "release", "revision", *phases], rows)
+
+
+def _names(run: Run) -> str:
+    return ", ".join(host.name for host in run.hosts)

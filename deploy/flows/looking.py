@@ -1,0 +1,80 @@
+"""`fab status` and `fab check`: look at every host, change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fabric import Config
+
+from ..errors import CheckFailed, combine
+from ..fleet import parallel
+from ..host.connection import Host
+from . import bundling, plan, probing
+from .run import Options, Run, opened
+
+
+def status(config: Config, options: Options) -> None:
+    """What serves where: release, revision, since when, by whom.
+
+    :raises ConnectionFailed: after the table, where a host could not be asked.
+    """
+    with opened(config, options) as run:
+        answers, failures = parallel.attempt(run.hosts, lambda host: _ask(run, host))
+        rows = []
+        for host in run.hosts:
+            if host in failures:
+                rows.append([host.name, "not reached", "", "", "", "", ""])
+            else:
+                rows.append([host.name, *_row(answers[host])])
+        run.report.table(["host", "release", "revision", "state", "since", "by", "staged"], rows)
+        for host, facts in answers.items():
+            if facts["lock"]:
+                run.report.say(facts["lock"], host.name)
+    if failures:
+        raise combine(list(failures.values()))
+
+
+def _ask(run: Run, host: Host) -> dict[str, Any]:
+    answer: dict[str, Any] = host.call("probe", shared_files=[], service=None)
+    return answer
+
+
+def _row(facts: dict[str, Any]) -> list[str]:
+    live = facts["live"]
+    record = facts["releases"].get(live, {})
+    return [
+        live or "none",
+        str(record.get("revision", "")),
+        str(record.get("state", "")),
+        str(record.get("activated", "")),
+        str(record.get("by", "")),
+        str(facts["staged"] or ""),
+    ]
+
+
+def check(config: Config, options: Options) -> None:
+    """Probe every host and say everything that would stop a deploy.
+
+    :raises CheckFailed: something would.
+    """
+    with opened(config, options) as run:
+        run.connect()
+        probing.probe(run)
+        problems = []
+        for host in run.hosts:
+            facts = run.facts[host]
+            found = probing.problems(run.settings, host, facts)
+            if denied := probing.may_restart(run, host):
+                found.append(denied)
+            if facts["lock"]:
+                run.report.warn(facts["lock"], host.name)
+            problems += [f"{host.name}: {problem}" for problem in found]
+            said = f"Python {facts['python']}, {facts['free_bytes'] >> 20} MiB free, " + (
+                facts["live"] or "nothing live"
+            )
+            run.report.say(said if not found else f"{len(found)} problems", host.name)
+        if problems:
+            raise CheckFailed("a deploy would fail:\n  " + "\n  ".join(problems))
+        plan.show_bundles(run)
+        targets = {target.name for target in bundling.targets(run).values()}
+        run.report.say(f"nothing stands in the way ({', '.join(sorted(targets))})")

@@ -1,0 +1,87 @@
+"""What would run where: the decisions of a deploy, shown by ``--dry`` and taken by `deploy` alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..config import relative_to
+from ..host.connection import Host
+from ..service import manager
+from ..source.snapshot import Snapshot
+from . import bundling, pushing
+from .migrating import in_release
+from .run import Run
+
+
+def unchanged(run: Run, host: Host, tree: str, bundle: str) -> bool:
+    """Whether the live release of *host* is good and is what would be deployed."""
+    facts = run.facts[host]
+    record: Mapping[str, Any] = facts["releases"].get(facts["live"], {})
+    wanted = {"state": "good", "tree": tree, "bundle": bundle, "shared": pushing.shared(run)}
+    return all(record.get(key) == value for key, value in wanted.items())
+
+
+def show_setup(run: Run) -> None:
+    for host in run.hosts:
+        base = run.facts[host]["base"]
+        lacking = base["lacking"] + base["foreign"] + base["loose"]
+        run.report.say(f"would make or mend {', '.join(lacking)}" if lacking else "is set up", host.name)
+
+
+def show_bundles(run: Run) -> None:
+    lock = relative_to(run.directory, run.settings.requirements)
+    for target in dict.fromkeys(bundling.targets(run).values()):
+        known = bundling.known(lock, target)
+        verb = f"bundle {known.manifest.digest[:12]} is there already" if known else "would create the bundle"
+        run.report.say(f"{verb} of {lock.name} for {target.name}")
+        for host, its in bundling.targets(run).items():
+            if its == target and known:
+                _show_upload(run, host, known)
+
+
+def _show_upload(run: Run, host: Host, bundle: Any) -> None:
+    wheels = [{"sha256": wheel.sha256, "filename": wheel.filename} for wheel in bundle.manifest.wheels]
+    if run.facts[host]["base"]["lacking"]:
+        missing = {wheel["sha256"] for wheel in wheels}
+    else:
+        missing = set(host.call("lacking", digest=bundle.manifest.digest, wheels=wheels)["missing"])
+    size = sum(wheel.size for wheel in bundle.manifest.wheels if wheel.sha256 in missing)
+    run.report.say(f"would upload {len(missing)} wheels ({size / (1 << 20):.1f} MiB)", host.name)
+
+
+def show_push(run: Run, code: Snapshot) -> None:
+    for host in run.hosts:
+        record = run.facts[host]["releases"].get(run.facts[host]["live"], {})
+        same = "the same code as the live release" if record.get("tree") == code.digest else f"revision {code.revision}"
+        run.report.say(f"would push {len(code.entries)} files, {same}, into {host.base_path}/releases", host.name)
+
+
+def show_migration(run: Run, release: str) -> None:
+    if run.settings.migrate:
+        run.report.say(f"would run in {release}: {run.settings.migrate.command}", run.primary.name)
+
+
+def show_activation(run: Run, releases: Mapping[Host, str]) -> None:
+    for host, release in releases.items():
+        run.report.say(f"would switch current from {run.facts[host]['live'] or 'nothing'} to {release}", host.name)
+
+
+def show_restart(run: Run, releases: Mapping[Host, str]) -> None:
+    for host, release in releases.items():
+        service, health = run.service(host), run.health(host)
+        if service:
+            command = manager.restart(service, host.base_path, in_release(host, release))
+            run.report.say(f"would run as {command.user or host.deploy_user}: {command}", host.name)
+        if health:
+            run.report.say(f"would ask {health.url} for up to {health.timeout:g} s", host.name)
+
+
+def show_deploy(run: Run, code: Snapshot, release: str) -> None:
+    """All of it, in the order in which it would happen."""
+    show_bundles(run)
+    show_push(run, code)
+    show_migration(run, release)
+    releases = dict.fromkeys(run.hosts, release)
+    show_activation(run, releases)
+    show_restart(run, releases)

@@ -1,0 +1,41 @@
+"""Make the directories of the application on hosts, as root where the deploy user may not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import CheckFailed, as_kind
+from ..fleet import parallel
+from ..host.connection import Host
+from ..host.session import HostFailure
+from .run import Run
+
+
+def prepare(run: Run, hosts: Sequence[Host]) -> None:
+    """Idempotent; says what it changed.
+
+    :raises CheckFailed: neither the deploy user nor root may make them.
+    """
+    parallel.each(hosts, lambda host: _prepare(run, host))
+
+
+def _prepare(run: Run, host: Host) -> None:
+    with run.report.step("setup", host.name) as step:
+        changed = make_directories(host)
+        step.outcome = "; ".join(changed) if changed else f"{host.base_path} is set up"
+
+
+def make_directories(host: Host) -> list[str]:
+    """Make what is lacking; the sentences of what was changed."""
+    try:
+        result = host.call("setup", owner=host.deploy_user)
+    except HostFailure as failure:
+        if failure.kind not in ("permission",) or host.deploy_user == "root":
+            raise as_kind(CheckFailed, failure) from None
+        with host.lost_means_failed():
+            try:
+                result = host.session("root").batch([("setup", {"owner": host.deploy_user})])[0]
+            except HostFailure as second:
+                raise as_kind(CheckFailed, second) from None
+    changed: list[str] = result["changed"]
+    return changed

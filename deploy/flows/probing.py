@@ -1,0 +1,72 @@
+"""Look at every host before anything is touched, and say all that would stop a deploy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..config import Settings
+from ..errors import CheckFailed
+from ..fleet import parallel
+from ..host.connection import Host
+from ..service import manager
+from .run import Run
+
+MIB = 1 << 20
+MIN_FREE_INODES = 5_000
+
+
+def probe(run: Run) -> None:
+    """Ask every host of the run what it is and what lies on it; read-only, in parallel."""
+
+    def ask(host: Host) -> dict[str, Any]:
+        service = run.service(host)
+        with run.report.step("probe", host.name):
+            told = manager.description(service, host.base_path) if service else None
+            answer: dict[str, Any] = host.call("probe", shared_files=run.settings.shared.files, service=told)
+            return answer
+
+    run.facts = parallel.each(run.hosts, ask)
+
+
+def verify(run: Run) -> None:
+    """Stop here where a host cannot take a release.
+
+    :raises CheckFailed: with everything that is in the way, host by host.
+    """
+    found = {host: problems(run.settings, host, facts) for host, facts in run.facts.items()}
+    lines = [f"{host.name}: {problem}" for host, items in found.items() for problem in items]
+    if lines:
+        raise CheckFailed("the deploy would fail; nothing was touched:\n  " + "\n  ".join(lines))
+
+
+def problems(settings: Settings, host: Host, facts: Mapping[str, Any]) -> list[str]:
+    """What would stop a deploy to a host that says *facts* of itself."""
+    found = []
+    base = facts["base"]
+    if not facts["has_venv"]:
+        found.append(f"{host.python} lacks the module venv (Debian: apt install python3-venv)")
+    if facts["free_bytes"] < settings.min_free_mb * MIB:
+        free = facts["free_bytes"] // MIB
+        found.append(f"only {free} MiB are free for {host.base_path}; deploy.min_free_mb is {settings.min_free_mb}")
+    if facts["free_inodes"] < MIN_FREE_INODES:
+        found.append(f"only {facts['free_inodes']} inodes are free for {host.base_path}")
+    for path in base["unwritable"]:
+        found.append(f"{facts['user']} may not write to {path}; fab setup mends it")
+    for name in facts["shared_missing"]:
+        found.append(f"{host.base_path}/shared/{name} is missing; put it there (owner {facts['user']}, mode 0600)")
+    if facts.get("unit_missing"):
+        found.append(f"the unit {facts['unit_missing']} is not on the host (systemctl does not know it)")
+    return found
+
+
+def may_restart(run: Run, host: Host) -> str:
+    """Whether sudo lets the login user restart the service; '' where it does or cannot be asked."""
+    service = run.service(host)
+    if service is None or not service.sudo or host.login == "root" or host.sudo_password:
+        return ""
+    command = manager.restart(service, host.base_path)
+    answer = host.run(f"sudo -n -l -- {command}")
+    if answer.ok:
+        return ""
+    return f"{host.login} may not run without a password: sudo {command}"

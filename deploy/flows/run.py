@@ -1,0 +1,196 @@
+"""One run of a task: the stage, its hosts, the report; opened, locked and closed in one place."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from fabric import Config
+
+from ..config import HostSettings, Settings, choose_stage, load, relative_to
+from ..errors import ConfigurationError, Interrupted
+from ..fleet import parallel
+from ..fleet.lock import DeployLock
+from ..host import hostkeys
+from ..host.connection import Access, Host
+from ..report.console import Report, make
+from ..stages import configuration_files, project_directory
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says.
+
+    :ivar limit: hosts to narrow the stage to, '' for all.
+    :ivar lock_wait_s: how long to wait for another deploy.
+    :ivar dry: show and touch nothing.
+    """
+
+    limit: str = ""
+    lock_wait_s: float = 0
+    dry: bool = False
+
+
+@dataclass(slots=True)
+class Run:
+    """What every flow works with.
+
+    :ivar hosts: in the stage's order, narrowed by ``--limit``.
+    :ivar primary: where migrations run and the deploy lock lies; not narrowed.
+    """
+
+    settings: Settings
+    stage: str
+    directory: Path
+    hosts: list[Host]
+    primary: Host
+    host_settings: dict[Host, HostSettings]
+    options: Options
+    report: Report
+    lock: DeployLock | None = None
+    facts: dict[Host, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def everyone(self) -> list[Host]:
+        """The hosts to be reached: those of the run, and the primary for its lock."""
+        return self.hosts if self.primary in self.hosts else [self.primary, *self.hosts]
+
+    def service(self, host: Host) -> Any:
+        return self.host_settings[host].service or self.settings.service
+
+    def health(self, host: Host) -> Any:
+        return self.host_settings[host].health or self.settings.health
+
+    def fab(self, task: str) -> str:
+        """The command line of another task for the same stage."""
+        limit = f" --limit {self.options.limit}" if self.options.limit else ""
+        return f"fab {self.stage} {task}{limit}"
+
+    def connect(self) -> None:
+        """Log in everywhere, in parallel.
+
+        :raises ConnectionFailed: naming every host that cannot be reached.
+        """
+        parallel.each(self.everyone, Host.open)
+
+    @contextlib.contextmanager
+    def locked(self, message: str) -> Iterator[None]:
+        """Hold the deploy lock of the stage; a dry run only looks, so it takes none."""
+        from .preparing import prepare
+
+        if self.options.dry:
+            yield
+            return
+        lock = DeployLock(
+            self.primary,
+            message=message,
+            expiry_s=self.settings.lock.expiry,
+            wait_s=self.options.lock_wait_s,
+            prepare=lambda: prepare(self, [self.primary]),
+            say=self.report.say,
+        )
+        with lock:
+            self.lock = lock
+            yield
+            self.lock = None
+
+
+@contextlib.contextmanager
+def opened(config: Config, options: Options) -> Iterator[Run]:
+    """A run for the stage that the configuration chooses; connections are closed when it ends.
+
+    :raises ConfigurationError: the configuration is wrong, or ``--limit`` names a host that is not in the stage.
+    """
+    section = config.get("deploy")
+    section = plain(section) if section is not None else {}
+    directory = project_directory()
+    file = str(next(iter(reversed([*configuration_files()])), directory / "fabric.yaml"))
+    stage = choose_stage(section, file)
+    settings = load(section, stage, file)
+    report = make()
+    access = _access(settings, directory)
+    host_settings: dict[Host, HostSettings] = {}
+    for each in settings.hosts:
+        host = Host(
+            each.host,
+            name=each.name,
+            base_path=each.base_path or settings.base_path,
+            deploy_user=each.deploy_user or settings.deploy_user,
+            python=each.python or settings.python,
+            config=config,
+            access=access,
+        )
+        host_settings[host] = each
+    primary = next((host for host, each in host_settings.items() if each.primary), next(iter(host_settings)))
+    hosts = limited(host_settings, options.limit, stage)
+    try:
+        with _terminable(), report:
+            yield Run(settings, stage, directory, hosts, primary, host_settings, options, report)
+    finally:
+        for host in host_settings:
+            host.close()
+
+
+def _access(settings: Settings, directory: Path) -> Access:
+    known: tuple[Path, ...] = hostkeys.DEFAULT_FILES
+    if settings.known_hosts:
+        known = (relative_to(directory, settings.known_hosts), *known)
+    identity = str(relative_to(directory, settings.identity)) if settings.identity else ""
+    return Access(settings.connect_timeout, settings.silence_timeout, known, identity)
+
+
+def limited(hosts: Mapping[Host, HostSettings], limit: str, stage: str) -> list[Host]:
+    """The hosts that ``--limit`` names, in the stage's order.
+
+    :raises ConfigurationError: one is not in the stage.
+    """
+    wanted = [name.strip() for name in limit.split(",") if name.strip()]
+    if not wanted:
+        return list(hosts)
+
+    def names(host: Host) -> set[str]:
+        settings = hosts[host]
+        return {settings.host, settings.name, settings.name.partition(":")[0]}
+
+    unknown = [name for name in wanted if not any(name in names(host) for host in hosts)]
+    if unknown:
+        known = ", ".join(settings.name for settings in hosts.values())
+        raise ConfigurationError(
+            f"{', '.join(unknown)} is not in stage {stage}; its hosts are: {known}", where="--limit"
+        )
+    return [host for host in hosts if names(host) & set(wanted)]
+
+
+def plain(value: Any) -> Any:
+    """Fabric's configuration proxies as plain dictionaries and lists."""
+    if hasattr(value, "items") and not isinstance(value, type):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: what is held is let go of."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(f"interrupted by {signal.Signals(number).name}")
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

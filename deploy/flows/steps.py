@@ -1,0 +1,213 @@
+"""Each step of a deploy as a flow of its own; in a row they do what `deploy` does. Each says what to run next."""
+
+from __future__ import annotations
+
+from fabric import Config
+
+from ..errors import CheckFailed, combine
+from ..fleet import parallel
+from ..fleet.lock import whoami
+from ..host.connection import Host
+from . import activating, bundling, installing, migrating, plan, preparing, probing, pushing
+from .run import Options, Run, opened
+
+
+def setup(config: Config, options: Options) -> None:
+    """Make the directories on every host of the stage."""
+    with opened(config, options) as run:
+        run.connect()
+        if options.dry:
+            probing.probe(run)
+            plan.show_setup(run)
+            return
+        preparing.prepare(run, run.hosts)
+        missing = run.settings.shared.files
+        if missing:
+            run.report.say(f"next: put {', '.join(missing)} into shared/ on each host, then {run.fab('deploy')}")
+        else:
+            run.report.say(f"next: {run.fab('deploy')}")
+
+
+def create_bundle(config: Config, options: Options) -> None:
+    """Make the bundle of each target of the stage, locally."""
+    with opened(config, options) as run:
+        if bundling.needs_probe(run):
+            run.connect()
+            probing.probe(run)
+        if options.dry:
+            plan.show_bundles(run)
+            return
+        bundling.create(run)
+        run.report.say(f"next: {run.fab('push')}")
+
+
+def push(config: Config, options: Options) -> None:
+    """Push the code into a new release that does not serve yet."""
+    with opened(config, options) as run:
+        code = pushing.snapshot(run)
+        run.connect()
+        with run.locked("push"):
+            probing.probe(run)
+            probing.verify(run)
+            if all(_pushed(run, host, code.digest) for host in run.hosts):
+                run.report.say(f"nothing to push: {_staged(run, run.hosts[0])} holds this code already")
+            elif options.dry:
+                plan.show_push(run, code)
+            else:
+                preparing_needed(run)
+                pushing.push(run, code, pushing.new_identifier(run, code))
+        run.report.say(f"next: {run.fab('update-deps')}")
+
+
+def _staged(run: Run, host: Host) -> str:
+    return str(run.facts[host]["staged"])
+
+
+def _record(run: Run, host: Host, release: str) -> dict[str, object]:
+    record: dict[str, object] = run.facts[host]["releases"].get(release, {})
+    return record
+
+
+def _pushed(run: Run, host: Host, digest: str) -> bool:
+    record = _record(run, host, _staged(run, host))
+    return record.get("tree") == digest and record.get("shared") == pushing.shared(run)
+
+
+def preparing_needed(run: Run) -> None:
+    """Set up the hosts that are not."""
+    lacking = [host for host in run.hosts if run.facts[host]["base"]["lacking"]]
+    if lacking:
+        preparing.prepare(run, lacking)
+
+
+def update_deps(config: Config, options: Options) -> None:
+    """Upload the missing wheels, make the venv, and complete the pushed release."""
+    with opened(config, options) as run:
+        run.connect()
+        with run.locked("update-deps"):
+            probing.probe(run)
+            probing.verify(run)
+            if options.dry:
+                plan.show_bundles(run)
+                return
+            preparing_needed(run)
+            bundles = bundling.create(run)
+            releases = {host: _incomplete(run, host, bundles[host].manifest.digest) for host in run.hosts}
+            installing.update_deps(run, bundles, releases)
+        if any(_staged(run, host) for host in run.hosts):
+            run.report.say(f"next: {run.fab('migrate-db')}, then {run.fab('activate')}")
+        else:
+            run.report.say(f"no release is pushed yet; next: {run.fab('push update-deps')}")
+
+
+def _incomplete(run: Run, host: Host, digest: str) -> str:
+    staged = _staged(run, host)
+    record = _record(run, host, staged)
+    done = record.get("state") == "staged" and record.get("bundle") == digest
+    return "" if done else staged
+
+
+def migrate_db(config: Config, options: Options) -> None:
+    """Run the migration on the primary host, in the staged release."""
+    with opened(config, options) as run:
+        if run.settings.migrate is None:
+            run.report.say("no migration is configured (deploy.migrate.command)")
+            return
+        run.hosts = [run.primary]
+        run.connect()
+        with run.locked("migrate-db"):
+            probing.probe(run)
+            staged = _complete(run, run.primary)
+            release = staged or str(run.facts[run.primary]["live"])
+            if not release:
+                raise CheckFailed("there is no release to migrate in", where=run.primary.name, hint=run.fab("push"))
+            if not staged:
+                run.report.say(f"nothing is staged; migrating in the live release {release}")
+            if options.dry:
+                plan.show_migration(run, release)
+                return
+            migrating.migrate(run, release)
+        run.report.say(f"next: {run.fab('activate')}")
+
+
+def _complete(run: Run, host: Host) -> str:
+    """The staged release of *host*, '' where none is.
+
+    :raises CheckFailed: it is pushed and has no venv yet.
+    """
+    staged = _staged(run, host)
+    if staged and _record(run, host, staged).get("state") != "staged":
+        raise CheckFailed(f"release {staged} has no venv yet", where=host.name, hint=run.fab("update-deps"))
+    return staged
+
+
+def activate(config: Config, options: Options) -> None:
+    """Switch to the staged release; the restart is a step of its own."""
+    with opened(config, options) as run:
+        run.connect()
+        with run.locked("activate"):
+            probing.probe(run)
+            staged = {host: _complete(run, host) for host in run.hosts}
+            lacking = [host.name for host, release in staged.items() if not release]
+            if len(lacking) == len(staged):
+                run.report.say("nothing is staged, so there is nothing to activate")
+                return
+            if lacking:
+                raise CheckFailed(f"nothing is staged on {', '.join(lacking)}", hint=run.fab("push update-deps"))
+            if options.dry:
+                plan.show_activation(run, staged)
+                return
+            _, failures = parallel.attempt(run.hosts, lambda host: activating.switch(run, host, staged[host]))
+            if failures:
+                activating.revert(run, staged, "the switch failed")
+                raise combine(list(failures.values()))
+            unwatched = {host: release for host, release in staged.items() if not _watched(run, host)}
+            if unwatched:
+                activating.settle(run, unwatched, entry(run, "activate"), clean=False)
+        run.report.say(f"next: {run.fab('reboot-server')}")
+
+
+def _watched(run: Run, host: Host) -> bool:
+    return run.service(host) is not None or run.health(host) is not None
+
+
+def reboot_server(config: Config, options: Options) -> None:
+    """Restart the application, then look whether it is well; a release that never was goes back."""
+    with opened(config, options) as run:
+        run.connect()
+        with run.locked("reboot-server"):
+            probing.probe(run)
+            live = {host: str(run.facts[host]["live"]) for host in run.hosts}
+            without = [host.name for host, release in live.items() if not release]
+            if without:
+                raise CheckFailed(f"no release is live on {', '.join(without)}", hint=run.fab("deploy"))
+            if options.dry:
+                plan.show_restart(run, live)
+                return
+            unproven = {host: name for host, name in live.items() if _record(run, host, name).get("state") != "good"}
+            activating.reboot(run, live, unproven)
+            if unproven:
+                activating.settle(run, unproven, entry(run, "reboot-server"), clean=False)
+        run.report.say(f"next: {run.fab('cleanup')}")
+
+
+def cleanup(config: Config, options: Options) -> None:
+    """Remove what no release needs any more."""
+    with opened(config, options) as run:
+        run.connect()
+        with run.locked("cleanup"):
+            if options.dry:
+                run.report.say(f"would keep the last {run.settings.keep_releases} good releases on each host")
+                return
+
+            def clean(host: Host) -> None:
+                with run.report.step("clean up", host.name) as step:
+                    step.outcome = activating.cleanup(run, host) or "nothing to remove"
+
+            parallel.each(run.hosts, clean)
+
+
+def entry(run: Run, event: str) -> dict[str, object]:
+    """The journal's words for this run."""
+    who = whoami()
+    return {"event": event, "stage": run.stage, "by": f"{who['user']}@{who['host']}"}

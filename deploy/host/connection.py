@@ -1,0 +1,283 @@
+"""One server: authenticated once, by Fabric; everything else rides on that connection.
+
+The rest of the house knows neither Fabric's nor Paramiko's habits; what they need is here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paramiko
+from fabric import Config, Connection
+from invoke.exceptions import CommandTimedOut, Failure
+
+from ..errors import ConnectionFailed
+from . import hostkeys, privilege
+from .bootstrap import quoted
+from .session import Session
+
+KEEPALIVE_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How hosts are reached; the same for all of a run."""
+
+    connect_timeout_s: float = 15
+    silence_timeout_s: float = 30
+    known_hosts: tuple[Path, ...] = hostkeys.DEFAULT_FILES
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How a command of the user's ended."""
+
+    exited: int
+    output: str
+
+    @property
+    def ok(self) -> bool:
+        return self.exited == 0
+
+
+class Host:
+    """A connection to one server.
+
+    :param address: ``[user@]host[:port]`` or a name of ssh_config.
+    :param name: what it is called in reports.
+    :param base_path: where the application lives there.
+    :param deploy_user: who owns it; '' for the login user.
+    :param python: the interpreter that runs the host program.
+    :param config: Fabric's configuration; cloned, because Fabric shares key lists between connections otherwise.
+    """
+
+    def __init__(
+        self, address: str, *, name: str, base_path: str, deploy_user: str, python: str, config: Config, access: Access
+    ) -> None:
+        self.address = address
+        self.name = name
+        self.base_path = base_path
+        self.python = python
+        self._access = access
+        self._connection = _connection(address, config, access)
+        self.deploy_user = deploy_user or self._connection.user
+        self._sessions: dict[str, Session] = {}
+        self._mutex = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Host {self.name}>"
+
+    @property
+    def login(self) -> str:
+        return str(self._connection.user)
+
+    @property
+    def connection(self) -> Connection:
+        """Fabric's connection, open; for hooks and for what is the user's own."""
+        self.open()
+        return self._connection
+
+    def open(self) -> None:
+        """Log in, once.
+
+        :raises ConnectionFailed: with what stands in the way and how to remove it.
+        """
+        with self._mutex:
+            if not self._connection.is_connected:
+                _log_in(self._connection, self.name, self._access)
+
+    def close(self) -> None:
+        self._sessions.clear()
+        with contextlib.suppress(Exception):
+            self._connection.close()
+
+    def abandon(self) -> None:
+        """Cut the connection, so that whoever waits on it is woken; the next use logs in again."""
+        self.close()
+
+    @property
+    def sudo_password(self) -> str:
+        return str(self._connection.config.sudo.password or "")
+
+    def channel(self, command: list[str], user: str = "") -> paramiko.Channel:
+        """Start *command* on a channel of its own, as *user* ('' for the deploy user); sudo is dealt with.
+
+        :raises ConnectionFailed: the connection is gone, or sudo refuses.
+        """
+        self.open()
+        user = user or self.deploy_user
+        with self.lost_means_failed():
+            channel: paramiko.Channel = self._connection.transport.open_session(timeout=self._access.silence_timeout_s)
+            channel.settimeout(self._access.silence_timeout_s)
+            if user == self.login:
+                channel.exec_command(quoted(command))
+                return channel
+            password = self.sudo_password
+            channel.exec_command(quoted(privilege.as_user(command, user, password=bool(password))))
+            if password:
+                self._answer_prompt(channel, user, password)
+        return channel
+
+    def _answer_prompt(self, channel: paramiko.Channel, user: str, password: str) -> None:
+        # sudo may not ask at all (NOPASSWD, or it remembers), so the first byte on either stream decides.
+        seen = b""
+        prompt = privilege.PROMPT.encode()
+        while not channel.recv_ready():
+            if channel.recv_stderr_ready():
+                seen += channel.recv_stderr(1 << 12)
+                if seen.endswith(prompt):
+                    channel.sendall(password.encode() + b"\n")
+                    seen = b""
+                    self._await_acceptance(channel, user)
+                    return
+            elif channel.exit_status_ready():
+                raise privilege.refused(self.name, user, seen.decode(errors="replace"))
+            else:
+                channel.status_event.wait(0.01)
+
+    def _await_acceptance(self, channel: paramiko.Channel, user: str) -> None:
+        """Wait until what sudo started speaks; a second prompt means that the password was wrong."""
+        seen = b""
+        prompt = privilege.PROMPT.encode()
+        while not channel.recv_ready():
+            if channel.recv_stderr_ready():
+                seen += channel.recv_stderr(1 << 12)
+                if prompt in seen:
+                    channel.close()
+                    raise privilege.refused(self.name, user, "sorry, try again")
+            elif channel.exit_status_ready():
+                raise privilege.refused(self.name, user, seen.decode(errors="replace"))
+            else:
+                channel.status_event.wait(0.01)
+
+    def session(self, user: str = "") -> Session:
+        """The host program, running as *user* ('' for the deploy user); started once and kept."""
+        user = user or self.deploy_user
+        session = self._sessions.get(user)
+        if session is None or session.closed:
+            session = self.new_session(user)
+            self._sessions[user] = session
+        return session
+
+    def new_session(self, user: str = "") -> Session:
+        """A host program besides the one that is kept, for what must not wait for it."""
+        user = user or self.deploy_user
+        # As root, nothing that the deploy user can write to may be run, so the program is sent anew.
+        folder = f"{self.base_path}/.deploy" if user == self.deploy_user else ""
+        return Session(self, user, folder)
+
+    def call(self, name: str, progress: Callable[[str], None] | None = None, **arguments: Any) -> Any:
+        """One operation of the host program; its result."""
+        return self.batch([(name, arguments)], progress)[0]
+
+    def batch(
+        self, operations: list[tuple[str, dict[str, Any]]], progress: Callable[[str], None] | None = None
+    ) -> list[Any]:
+        """Several operations in one round trip; they stop at the first that fails."""
+        with self.lost_means_failed():
+            return self.session().batch(operations, progress)
+
+    def run(self, command: str, *, user: str = "", timeout_s: float | None = None) -> CommandResult:
+        """Run a command of the user's through Fabric, as *user* ('' for the login user).
+
+        Its output is captured, both streams together; standard input is empty.
+        """
+        connection = self.connection
+        user = user or self.login
+        settings: dict[str, Any] = {"hide": True, "warn": True, "in_stream": False, "echo": False, "timeout": timeout_s}
+        with self.lost_means_failed():
+            try:
+                if user == self.login:
+                    result = connection.run(f"{command} </dev/null", **settings)
+                elif self.sudo_password:
+                    result = connection.sudo(command, user=user, **settings)
+                else:
+                    result = connection.run(
+                        f"{quoted(privilege.as_user([], user, password=False))} {command} </dev/null", **settings
+                    )
+            except CommandTimedOut as error:
+                return CommandResult(
+                    -1, error.result.stdout + error.result.stderr + f"\nstill running after {timeout_s} s"
+                )
+            except Failure as error:  # sudo did not take the password
+                raise privilege.refused(self.name, user, "sorry, try again") from error
+        output = (result.stdout + result.stderr).replace(connection.config.sudo.prompt, "")
+        return CommandResult(result.exited, output.strip())
+
+    @contextlib.contextmanager
+    def lost_means_failed(self) -> Iterator[None]:
+        """Turn what Paramiko and sockets raise on a lost connection into one error that names the host."""
+        try:
+            yield
+        except TimeoutError:
+            silence = f"no sign of life for {self._access.silence_timeout_s:g} s"
+            raise ConnectionFailed(silence, where=self.name, hint="is the host up?") from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            lost = f"the connection was lost ({_words(error)})"
+            raise ConnectionFailed(lost, where=self.name, hint="deploy again") from None
+
+
+def _connection(address: str, config: Config, access: Access) -> Connection:
+    own = config.clone(into=Config)
+    keys: dict[str, Any] = {**own.connect_kwargs}
+    keys.setdefault("channel_timeout", access.silence_timeout_s)
+    keys.setdefault("banner_timeout", access.connect_timeout_s)
+    keys.setdefault("auth_timeout", max(access.connect_timeout_s, 30))
+    if access.identity:
+        given = keys.get("key_filename") or []
+        keys["key_filename"] = [*([given] if isinstance(given, str) else given), access.identity]
+    own.connect_kwargs = {}
+    timeout = int(access.connect_timeout_s) if own.timeouts.connect is None and "timeout" not in keys else None
+    return Connection(address, config=own, connect_kwargs=keys, connect_timeout=timeout)
+
+
+def _log_in(connection: Connection, name: str, access: Access) -> None:
+    """Open *connection* with checked host keys.
+
+    :raises ConnectionFailed: unreachable, unknown or changed key, or not let in.
+    """
+    client = connection.client
+    client._system_host_keys = hostkeys.load(access.known_hosts)
+    client.set_missing_host_key_policy(hostkeys.RefuseUnknown(name))
+    where = f"{connection.host} port {connection.port}"
+    try:
+        if not connection.gateway:
+            connection.connect_kwargs["sock"] = _socket(connection.host, connection.port, access.connect_timeout_s)
+        connection.open()
+        connection.transport.set_keepalive(KEEPALIVE_S)
+    except paramiko.BadHostKeyException as error:
+        raise hostkeys.changed(name, error) from None
+    except paramiko.PasswordRequiredException:
+        raise ConnectionFailed(
+            "the private key has a passphrase",
+            where=name,
+            hint="add it to the agent (ssh-add), or --prompt-for-passphrase",
+        ) from None
+    except paramiko.AuthenticationException as error:
+        raise ConnectionFailed(
+            f"{connection.user} is not let in ({_words(error)})",
+            where=name,
+            hint=f"can you log in by hand?  ssh -p {connection.port} {connection.user}@{connection.host}",
+        ) from None
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise ConnectionFailed(
+            f"cannot connect to {where} ({_words(error)})", where=name, hint="is the host up?"
+        ) from None
+
+
+def _socket(host: str, port: int, timeout_s: float) -> socket.socket:
+    # Paramiko never sets TCP_NODELAY: without it each small request waits for the delayed acknowledgement of the last.
+    connected = socket.create_connection((host.strip("[]"), port), timeout=timeout_s)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connected
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

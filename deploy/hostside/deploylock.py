@@ -1,0 +1,119 @@
+"""The deploy lock: what keeps two deploys of one stage apart.
+
+All times are this host's, so the clocks of the machines that deploy do not matter. Every look and change happens
+under flock(2) on a guard file, so taking over an expired lock is as atomic as taking a free one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from . import disk
+from .failure import Failure
+from .layout import Layout
+
+LockDocument = dict[str, Any]
+
+
+@contextmanager
+def _guarded(layout: Layout) -> Iterator[str]:
+    if not os.access(layout.path(".deploy"), os.W_OK | os.X_OK):
+        raise Failure(f"{layout.base} is not set up", "run fab setup", "unprepared")
+    descriptor = os.open(layout.path(".deploy", "lock.guard"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield layout.path(".deploy", "lock.json")
+    finally:
+        os.close(descriptor)
+
+
+def _valid(document: LockDocument | None) -> bool:
+    return document is not None and (not document["expires"] or document["expires"] > time.time())
+
+
+def acquire(layout: Layout, token: str, owner: dict[str, Any], expiry: float) -> dict[str, Any]:
+    """Take the lock, or say who has it.
+
+    :param token: a secret of this run; only who knows it may extend or release.
+    :param owner: ``user``, ``host``, ``pid`` and ``message`` of the one who deploys.
+    :param expiry: seconds until the lock may be taken over unless it is extended; 0 for never.
+    :returns: ``taken_over``, the dead owner's document, or None.
+    :raises Failure: kind ``locked``; somebody holds it.
+    """
+    with _guarded(layout) as path:
+        held = disk.read_json(path)
+        if _valid(held):
+            raise Failure(describe(held), _remedy(held), "locked")
+        now = time.time()
+        disk.write_json(
+            path,
+            {**owner, "token": token, "started": now, "expires": now + expiry if expiry else 0},
+            0o600,
+        )
+        return {"taken_over": {**held, "token": ""} if held else None}
+
+
+def extend(layout: Layout, token: str, expiry: float) -> dict[str, Any]:
+    """Push the expiry on; who deploys says that it lives.
+
+    :raises Failure: kind ``lost``; the lock is somebody else's by now.
+    """
+    with _guarded(layout) as path:
+        held = disk.read_json(path)
+        if not held or held["token"] != token:
+            raise Failure("the deploy lock was lost to " + (describe(held) if held else "fab unlock"), kind="lost")
+        disk.write_json(path, {**held, "expires": time.time() + expiry}, 0o600)
+    return {}
+
+
+def release(layout: Layout, token: str) -> dict[str, Any]:
+    """Let go of the lock, if it is ours."""
+    with _guarded(layout) as path:
+        held = disk.read_json(path)
+        if held and held["token"] == token:
+            disk.remove(path)
+            return {"released": True}
+    return {"released": False}
+
+
+def break_lock(layout: Layout, user: str, host: str, force: bool) -> dict[str, Any]:
+    """Remove the lock: one's own that was taken by hand, an expired one, or any with *force*."""
+    with _guarded(layout) as path:
+        held = disk.read_json(path)
+        if not held:
+            return {"held": None}
+        by_hand = not held["expires"] and (held["user"], held["host"]) == (user, host)
+        if _valid(held) and not by_hand and not force:
+            raise Failure(describe(held), "fab unlock --force takes it away", "locked")
+        disk.remove(path)
+        return {"held": describe(held)}
+
+
+def show(layout: Layout) -> str | None:
+    """One sentence about the lock that is held, or None."""
+    held = disk.read_json(layout.path(".deploy", "lock.json")) if os.path.isdir(layout.path(".deploy")) else None
+    return describe(held) if held and _valid(held) else None
+
+
+def describe(held: LockDocument) -> str:
+    age = max(0, int(time.time() - held["started"]))
+    message = f" ({held['message']})" if held.get("message") else ""
+    left = int(held["expires"] - time.time()) if held["expires"] else 0
+    end = f", expires in {left} s" if left > 0 else ", expired" if held["expires"] else ""
+    return (
+        f"the deploy lock is held by {held['user']}@{held['host']} pid {held['pid']}{message}"
+        f" for {age // 60} min {age % 60} s{end}"
+    )
+
+
+def _remedy(held: LockDocument) -> str:
+    if held["expires"]:
+        return (
+            "wait for it (--lock-wait SECONDS); if that run is dead, the lock expires by itself, or: fab unlock --force"
+        )
+    return "it was taken by hand with fab lock; fab unlock lets go of it"

@@ -1,0 +1,130 @@
+"""Files and directories that are written whole or not at all, and survive a power cut once they are there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import stat
+from typing import Any
+
+from .failure import Failure
+
+PARTIAL = ".partial-"
+
+
+def sync_directory(path: str) -> None:
+    """Make names in *path* durable: a rename is only on disk once its directory is."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: str, text: str, mode: int = 0o644) -> None:
+    """Replace *path* by *text*: another process sees the old content or the new, never a part."""
+    directory, name = os.path.split(path)
+    temporary = os.path.join(directory, f"{PARTIAL}{name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    sync_directory(directory)
+
+
+def write_json(path: str, value: Any, mode: int = 0o644) -> None:
+    write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n", mode)
+
+
+def read_json(path: str) -> Any:
+    """The JSON document at *path*, or None where there is no such file.
+
+    :raises Failure: the file is there and is not JSON.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise Failure(f"{path} is damaged: {error}", "restore it from a backup, or remove it") from None
+
+
+def link_atomically(target: str, link: str) -> None:
+    """Point the symbolic link *link* at *target* by rename(2), so that it never is missing."""
+    directory, name = os.path.split(link)
+    temporary = os.path.join(directory, f"{PARTIAL}{name}.{os.getpid()}")
+    remove(temporary)
+    os.symlink(target, temporary)
+    os.rename(temporary, link)
+    sync_directory(directory)
+
+
+def remove(path: str) -> None:
+    """Remove a file, a link or a whole tree; what is not there is fine. Links are never followed."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(mode):
+        os.unlink(path)
+        return
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        _make_writable(path)
+        shutil.rmtree(path)
+
+
+def _make_writable(path: str) -> None:
+    # An application may leave directories without the write bit (or without x) in its release.
+    for directory, names, _files in os.walk(path):
+        for name in names:
+            child = os.path.join(directory, name)
+            if not os.path.islink(child):
+                os.chmod(child, 0o700)
+    os.chmod(path, 0o700)
+
+
+def discard(directory: str, name: str) -> None:
+    """Remove ``directory/name`` so that a kill half-way leaves something that is recognised as unfinished."""
+    path = os.path.join(directory, name)
+    partial = os.path.join(directory, PARTIAL + name)
+    if os.path.lexists(path):
+        remove(partial)
+        os.rename(path, partial)
+    remove(partial)
+
+
+def sweep(directory: str) -> list[str]:
+    """Remove what an earlier run left unfinished in *directory*; the names that went."""
+    swept = []
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    for name in names:
+        if name.startswith(PARTIAL):
+            remove(os.path.join(directory, name))
+            swept.append(name)
+    return swept
+
+
+def explain(error: OSError) -> Failure:
+    """What an operating system error means to the person who deploys."""
+    where = f": {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Failure(f"no space left on the disk{where}", "free some space (fab cleanup), then deploy again", "disk")
+    if error.errno == errno.EROFS:
+        return Failure(f"the file system is read-only{where}", "look at the host's disk and its mount", "disk")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Failure(f"permission denied{where}", "run fab setup, or give the path to the deploy user", "permission")
+    return Failure(f"{error.strerror or error}{where}", "", "system")

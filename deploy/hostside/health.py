@@ -1,0 +1,49 @@
+"""Ask the application for its health, on the host itself."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from .layout import Layout
+
+
+class _StayHere(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *arguments: Any, **keywords: Any) -> None:
+        """A redirect is an answer: health is what this URL says, not what another says."""
+        return
+
+
+def ask(url: str, timeout: float, host: str | None = None) -> str:
+    """One request; '' when it answered 2xx, else what went wrong."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _StayHere())
+    request = urllib.request.Request(
+        url, headers={"User-Agent": "fabric-wheelhouse", **({"Host": host} if host else {})}
+    )
+    try:
+        with opener.open(request, timeout=timeout) as answer:
+            return "" if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+    except urllib.error.HTTPError as error:
+        body = error.read(300).decode("utf-8", "replace").strip()
+        return f"HTTP {error.code}" + (f": {body.splitlines()[0]}" if body else "")
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))
+
+
+def wait(layout: Layout, url: str, timeout: float, interval: float, host: str | None = None) -> dict[str, Any]:
+    """Ask until it answers 2xx or *timeout* seconds are over.
+
+    :returns: ``healthy``, ``seconds`` waited, ``last`` (what the last answer was, '' when it was good).
+    """
+    start = time.monotonic()
+    pause = 0.05
+    while True:
+        left = timeout - (time.monotonic() - start)
+        last = ask(url, max(0.5, min(left, 10)), host)
+        waited = time.monotonic() - start
+        if not last or waited + pause > timeout:
+            return {"healthy": not last, "seconds": round(waited, 3), "last": last}
+        time.sleep(pause)
+        pause = min(pause * 1.5, interval)

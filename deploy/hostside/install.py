@@ -1,0 +1,87 @@
+"""Wheels into the store, and a venv out of it: what `update-deps` asks of a host. Opens no network connection."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import disk, releases, venvs, wheelstore
+from .failure import Failure
+from .layout import Layout
+
+
+def venv_name(digest: str) -> str:
+    """One venv per bundle and interpreter, so that two interpreters on one host do not share one."""
+    interpreter = f"{digest}\0{os.path.realpath(sys.executable)}\0{sys.implementation.cache_tag}"
+    return hashlib.sha256(interpreter.encode()).hexdigest()[:32]
+
+
+def check_digest(target: str, wheels: list[dict[str, Any]], digest: str) -> None:
+    """Recompute the bundle's digest over what the manifest says.
+
+    :raises Failure: the manifest was tampered with.
+    """
+    listed = sorted([wheel["filename"], wheel["sha256"], wheel["size"]] for wheel in wheels)
+    canonical = json.dumps({"target": target, "wheels": listed}, sort_keys=True, separators=(",", ":"))
+    if hashlib.sha256(canonical.encode()).hexdigest() != digest:
+        raise Failure(
+            "the bundle's manifest does not match its digest; it was altered",
+            "run fab create-bundle",
+            "corrupt",
+        )
+
+
+def add_wheel(layout: Layout, filename: str, sha256: str, size: int, stream: Any) -> dict[str, Any]:
+    """Take one wheel from *stream*, verify it, and unpack it into the store."""
+    if os.path.basename(filename) != filename or not all(c in "0123456789abcdef" for c in sha256):
+        raise Failure(f"{filename!r} is no wheel's name", kind="refused")
+    arriving = layout.path("wheels", f"{disk.PARTIAL}{sha256}.whl")
+    disk.remove(arriving)
+    descriptor = os.open(arriving, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "wb") as output:
+            releases.copy(stream, output, size)
+        wheelstore.add(layout.base, filename, sha256, arriving)
+    finally:
+        disk.remove(arriving)
+    return {}
+
+
+def install(
+    layout: Layout,
+    target: str,
+    digest: str,
+    wheels: list[dict[str, Any]],
+    release: str,
+    manifest: dict[str, Any],
+    progress: Callable[[str], None],
+) -> dict[str, Any]:
+    """Make the venv of a bundle, and complete *release* with it ('' to make only the venv).
+
+    :returns: ``missing``: the SHA-256 of wheels that have to be sent first (then nothing was done), else ``venv``
+        and ``reused``.
+    """
+    check_digest(target, wheels, digest)
+    name = venv_name(digest)
+    reused = venvs.exists(layout.base, name)
+    if not reused:
+        missing = wheelstore.missing(layout.base, wheels)
+        if missing:
+            return {"missing": missing}
+        disk.sweep(layout.path("venvs"))
+        progress("assembling the venv")
+        venvs.assemble(layout.base, name, wheels, progress)
+    if release:
+        releases.complete(layout, release, name, {**manifest, "bundle": digest})
+    return {"missing": [], "venv": name, "reused": reused}
+
+
+def lacking(layout: Layout, digest: str, wheels: list[dict[str, Any]]) -> dict[str, Any]:
+    """What :func:`install` would have to do; read-only."""
+    if venvs.exists(layout.base, venv_name(digest)):
+        return {"missing": [], "reused": True}
+    return {"missing": wheelstore.missing(layout.base, wheels), "reused": False}

@@ -1,0 +1,119 @@
+"""Where things lie below the base path, and the records that say what each release is.
+
+A release's state is recorded, never guessed from file times; `current` alone says what serves.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from . import disk
+from .failure import Failure
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The directories of one application on this host (design, part 4)."""
+
+    base: str
+
+    def path(self, *parts: str) -> str:
+        return os.path.join(self.base, *parts)
+
+    @property
+    def directories(self) -> list[str]:
+        return [self.base] + [self.path(name) for name in ("releases", "venvs", "wheels", "shared", ".deploy")]
+
+    def release(self, identifier: str) -> str:
+        return self.path("releases", identifier)
+
+    def partial(self, identifier: str) -> str:
+        return self.path("releases", disk.PARTIAL + identifier)
+
+    def linked(self, name: str) -> str:
+        """The release that the link *name* (`current` or `staged`) points at; '' where it points at none."""
+        try:
+            target = os.readlink(self.path(name))
+        except OSError:
+            return ""
+        identifier = os.path.basename(target)
+        return identifier if os.path.isdir(self.release(identifier)) else ""
+
+
+class Records:
+    """`.deploy/releases.json`: every release this host knows, its state and its activation number."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._path = layout.path(".deploy", "releases.json")
+        document = disk.read_json(self._path) or {"schema": SCHEMA, "activations": 0, "releases": {}}
+        if document.get("schema", 0) > SCHEMA:
+            raise Failure(
+                f"{self._path} was written by a newer fabric-wheelhouse (schema {document['schema']})",
+                "upgrade fabric-wheelhouse on the machine you deploy from",
+            )
+        self._document = document
+        self.releases: dict[str, dict[str, Any]] = document["releases"]
+        self._reconcile()
+
+    def _reconcile(self) -> None:
+        # A run may have died between the switch of `current` and its record: the link is what counts.
+        live = self.live
+        if live and self.releases.get(live, {}).get("state") not in ("live", "good", "bad"):
+            self.set_live(live)
+        for identifier in list(self.releases):
+            if not os.path.isdir(self.layout.release(identifier)):
+                del self.releases[identifier]
+
+    @property
+    def live(self) -> str:
+        return self.layout.linked("current")
+
+    @property
+    def staged(self) -> str:
+        return self.layout.linked("staged")
+
+    def get(self, identifier: str) -> dict[str, Any]:
+        return self.releases.get(identifier, {})
+
+    def state(self, identifier: str) -> str:
+        return str(self.get(identifier).get("state", ""))
+
+    def update(self, identifier: str, **fields: Any) -> None:
+        self.releases.setdefault(identifier, {}).update(fields)
+
+    def set_live(self, identifier: str, **fields: Any) -> int:
+        """Count one more activation and give it to *identifier*."""
+        self._document["activations"] += 1
+        number: int = self._document["activations"]
+        self.update(identifier, state="live", activation=number, **fields)
+        return number
+
+    def rollback_target(self) -> str:
+        """The last good release before the live one; '' where there is none."""
+        good = [
+            (record.get("activation", 0), identifier)
+            for identifier, record in self.releases.items()
+            if record.get("state") == "good" and identifier != self.live
+        ]
+        return max(good)[1] if good else ""
+
+    def save(self) -> None:
+        disk.write_json(self._path, self._document)
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            "live": self.live,
+            "staged": self.staged,
+            "rollback": self.rollback_target(),
+            "releases": self.releases,
+        }
+
+
+def summary(layout: Layout) -> dict[str, Any]:
+    """What is live, staged, to be rolled back to, and every release's record; read-only."""
+    return Records(layout).summary()

@@ -1,0 +1,130 @@
+"""Which release do the processes of a service run? Looked up in /proc, not assumed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from typing import Any
+
+from .layout import Layout
+
+
+def children(pid: int) -> list[int]:
+    """*pid* and all its descendants, by the parent that each process in /proc names."""
+    parents: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as stream:
+                    # The command name, in parentheses, may hold anything; the fields after it do not.
+                    parent = int(stream.read().rpartition(b")")[2].split()[1])
+            except (OSError, IndexError, ValueError):
+                continue
+            parents.setdefault(parent, []).append(int(name))
+    found, queue = [], [pid]
+    while queue:
+        current = queue.pop()
+        found.append(current)
+        queue += parents.get(current, [])
+    return found
+
+
+def main_pid(service: dict[str, Any], layout: Layout) -> int:
+    """The service's main process; 0 where it has none or it cannot be known."""
+    manager = service["manager"]
+    try:
+        if manager == "systemd":
+            scope = ["--user"] if service.get("user") else []
+            command = ["systemctl", *scope, "show", "--property=MainPID", "--value", "--", service["unit"]]
+            return int(_output(command) or 0)
+        if service.get("pidfile"):
+            with open(layout.path(service["pidfile"]), encoding="ascii") as stream:
+                pid = int(stream.read().strip() or 0)
+            os.stat(f"/proc/{pid}")
+            return pid
+    except (OSError, ValueError, subprocess.SubprocessError):
+        pass
+    return 0
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=20,
+        check=False,
+    ).stdout.decode()
+
+
+def release_of(pid: int, layout: Layout) -> str:
+    """The release that *pid* works in or has code of open; '' where /proc does not show it.
+
+    :raises PermissionError: the process belongs to somebody else.
+    """
+    releases = os.path.realpath(layout.path("releases")) + os.sep
+    directory = os.readlink(f"/proc/{pid}/cwd")
+    if directory.startswith(releases):
+        return directory[len(releases) :].split(os.sep)[0].replace(" (deleted)", "")
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            _head, found, path = line.partition(releases)
+            if found:
+                return path.split(os.sep)[0]
+    return ""
+
+
+def look(layout: Layout, pid: int, identifier: str) -> dict[str, Any]:
+    """One look at a service's processes.
+
+    :returns: ``verdict``: ``proven`` (all that show a release show this one), ``stale`` (some run another),
+        ``down`` (no process) or ``unknown``, and ``detail``.
+    """
+    if not os.path.isdir("/proc/self"):
+        return {"verdict": "unknown", "detail": "this system has no /proc"}
+    seen: dict[str, list[int]] = {}
+    hidden = 0
+    for process in children(pid):
+        try:
+            seen.setdefault(release_of(process, layout), []).append(process)
+        except PermissionError:
+            hidden += 1
+        except OSError:
+            continue  # it ended while we looked
+    others = {name: pids for name, pids in seen.items() if name not in ("", identifier)}
+    if others:
+        detail = "; ".join(f"process {pids[0]} runs {name}" for name, pids in others.items())
+        return {"verdict": "stale", "detail": detail}
+    if seen.get(identifier):
+        return {
+            "verdict": "proven",
+            "detail": f"{len(seen[identifier])} processes run it, main process {pid}",
+        }
+    if hidden:
+        return {"verdict": "hidden", "detail": f"the processes of {pid} belong to another user"}
+    if not seen:
+        return {"verdict": "down", "detail": f"process {pid} has ended"}
+    return {
+        "verdict": "unknown",
+        "detail": "its processes neither work in a release nor have code of one open "
+        "(set WorkingDirectory, or gunicorn's chdir, to the current release)",
+    }
+
+
+def prove(layout: Layout, service: dict[str, Any], identifier: str, timeout: float) -> dict[str, Any]:
+    """Look until the service's processes run *identifier*, or *timeout* seconds are over.
+
+    After a reload old workers may finish their requests first, so a stale look is repeated.
+    """
+    deadline = time.monotonic() + timeout
+    knows = service["manager"] == "systemd" or bool(service.get("pidfile")) or bool(service.get("pid"))
+    if not knows:
+        return {"verdict": "unknown", "detail": f"the {service['manager']} manager has no pidfile to look at"}
+    while True:
+        pid = int(service.get("pid") or 0) or main_pid(service, layout)
+        result = look(layout, pid, identifier) if pid else {"verdict": "down", "detail": "it has no main process"}
+        if result["verdict"] not in ("stale", "down") or time.monotonic() >= deadline:
+            return result
+        time.sleep(0.2)

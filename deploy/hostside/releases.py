@@ -1,0 +1,242 @@
+"""The life of a release on this host: begun, pushed, completed, activated, judged, cleaned up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import Any
+
+from . import disk, tree
+from .failure import Failure
+from .layout import Layout, Records
+
+
+def begin(layout: Layout, identifier: str) -> dict[str, Any]:
+    """Make the directory that the code is pushed into; sweep what earlier runs left unfinished.
+
+    :returns: ``partial``, the directory to fill, and ``reference``, the release whose unchanged files are to
+        be linked instead of sent ('' on the first deploy).
+    """
+    disk.sweep(layout.path("releases"))
+    disk.sweep(layout.base)
+    if os.path.lexists(layout.release(identifier)):
+        raise Failure(f"release {identifier} exists already", "run the command again", "exists")
+    partial = layout.partial(identifier)
+    os.mkdir(partial, 0o755)
+    records = Records(layout)
+    reference = records.live or records.staged
+    return {"partial": partial, "reference": layout.release(reference) if reference else ""}
+
+
+def link_known(layout: Layout, identifier: str, entries: list[list[str]]) -> dict[str, Any]:
+    """Fill a begun release with directories, links, and the files that the reference release has already.
+
+    For the ``stream`` strategy: what is returned as ``missing`` has to be sent.
+    """
+    begun = begin(layout, identifier)
+    partial, reference = begun["partial"], begun["reference"]
+    missing = []
+    for path, kind, value in sorted(entries):
+        target = _inside(partial, path)
+        if kind == "d":
+            os.makedirs(target, 0o755, exist_ok=True)
+            continue
+        os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
+        if kind == "l":
+            os.symlink(value, target)
+        elif not (reference and _link_same(os.path.join(reference, path), target, path, kind, value)):
+            missing.append(path)
+    return {**begun, "missing": missing}
+
+
+def _inside(root: str, path: str) -> str:
+    if os.path.isabs(path) or ".." in path.split("/") or not path:
+        raise Failure(f"the path {path!r} leaves the release", kind="refused")
+    return os.path.join(root, path)
+
+
+def _link_same(known: str, target: str, path: str, kind: str, value: str) -> bool:
+    try:
+        if tree.entry(os.path.dirname(known), os.path.basename(known)) != (
+            os.path.basename(path),
+            kind,
+            value,
+        ):
+            return False
+        os.link(known, target, follow_symlinks=False)
+    except (OSError, Failure):
+        return False
+    return True
+
+
+def receive(layout: Layout, identifier: str, files: list[list[Any]], stream: Any) -> dict[str, Any]:
+    """Write files that arrive on *stream* one after another: ``[path, executable, size]`` each."""
+    partial = layout.partial(identifier)
+    for path, executable, size in files:
+        target = _inside(partial, path)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        with open(descriptor, "wb") as output:
+            copy(stream, output, size)
+            os.fchmod(output.fileno(), 0o755 if executable else 0o644)
+    return {}
+
+
+def copy(stream: Any, output: Any, size: int) -> None:
+    """Copy exactly *size* bytes.
+
+    :raises Failure: the stream ended before.
+    """
+    while size:
+        chunk = stream.read(min(size, 1 << 18))
+        if not chunk:
+            raise Failure("the connection ended in the middle of a file", kind="cut")
+        output.write(chunk)
+        size -= len(chunk)
+
+
+def finish_push(
+    layout: Layout,
+    identifier: str,
+    digest: str,
+    shared: dict[str, list[str]],
+    record: dict[str, Any],
+) -> dict[str, Any]:
+    """Verify the pushed code, link what is shared into it, and give it its name.
+
+    :returns: ``verified``; False when the code that arrived is not the code that was sent.
+    """
+    partial = layout.partial(identifier)
+    if tree.digest(tree.walk(partial)) != digest:
+        return {"verified": False}
+    for path in shared["dirs"]:
+        os.makedirs(_inside(layout.path("shared"), path), 0o755, exist_ok=True)
+    for path in [*shared["files"], *shared["dirs"]]:
+        link = _inside(partial, path)
+        os.makedirs(os.path.dirname(link), 0o755, exist_ok=True)
+        disk.remove(link)
+        depth = path.count("/")
+        os.symlink("../" * (depth + 2) + "shared/" + path, link)
+    os.chmod(partial, 0o755)
+    os.sync()
+    os.rename(partial, layout.release(identifier))
+    disk.sync_directory(layout.path("releases"))
+    records = Records(layout)
+    records.update(identifier, state="pushed", id=identifier, tree=digest, pushed=now(), **record)
+    records.save()
+    disk.link_atomically(f"releases/{identifier}", layout.path("staged"))
+    return {"verified": True}
+
+
+def complete(layout: Layout, identifier: str, venv: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Give a pushed release its venv and, last of all, its manifest: from here on it never changes.
+
+    :param manifest: what `.release.json` adds to the record made at push (bundle, tool version, ...).
+    """
+    records = Records(layout)
+    if records.state(identifier) not in ("pushed", "staged"):
+        raise Failure(f"release {identifier} is {records.state(identifier) or 'not there'}, not pushed", "run fab push")
+    release = layout.release(identifier)
+    disk.link_atomically(f"../../venvs/{venv}", os.path.join(release, ".venv"))
+    pushed = {key: value for key, value in records.get(identifier).items() if key not in ("state", "venv", "bundle")}
+    disk.write_json(os.path.join(release, ".release.json"), {"schema": 1, **pushed, **manifest, "venv": venv})
+    records.update(identifier, state="staged", venv=venv, bundle=manifest["bundle"])
+    records.save()
+    return {"release": identifier, "venv": venv}
+
+
+def activate(layout: Layout, identifier: str) -> dict[str, Any]:
+    """Switch `current` to a complete release by rename(2), and count the activation."""
+    records = Records(layout)
+    release = layout.release(identifier)
+    state = records.state(identifier)
+    if not os.path.isfile(os.path.join(release, ".release.json")) or not os.path.exists(
+        os.path.join(release, ".venv", "bin", "python")
+    ):
+        raise Failure(f"release {identifier} is not complete", "run fab update-deps", "incomplete")
+    if state == "bad":
+        raise Failure(f"release {identifier} was bad before", "deploy a mended one", "bad")
+    former = records.live
+    disk.link_atomically(f"releases/{identifier}", layout.path("current"))
+    number = records.set_live(identifier, activated=now())
+    records.save()
+    if records.staged == identifier:
+        disk.remove(layout.path("staged"))
+    return {"former": former, "activation": number, "was_good": state == "good"}
+
+
+def judge(layout: Layout, identifier: str, verdict: str, reason: str = "") -> dict[str, Any]:
+    """Record what a release turned out to be: ``good`` or ``bad``."""
+    records = Records(layout)
+    records.update(identifier, state=verdict, judged=now(), reason=reason)
+    records.save()
+    return {"state": verdict}
+
+
+def discard(layout: Layout, identifier: str) -> dict[str, Any]:
+    """Forget a release that never served: after a failure before activation, nothing partial stays."""
+    records = Records(layout)
+    if records.live == identifier:
+        raise Failure(f"release {identifier} serves", kind="refused")
+    disk.discard(layout.path("releases"), identifier)
+    if os.path.basename(_readlink(layout.path("staged"))) == identifier:
+        disk.remove(layout.path("staged"))
+    if records.get(identifier):
+        Records(layout).save()  # reading them again drops what has no directory any more
+    return {}
+
+
+def _readlink(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def expendable(records: Records, keep: int) -> list[str]:
+    """The releases that may go: all but the live, the staged, the rollback target and *keep* good ones.
+
+    Of bad and never-activated ones, those stay that are newer than the oldest good one that is kept.
+    """
+    good = sorted(
+        (identifier for identifier, record in records.releases.items() if record.get("state") == "good"),
+        key=lambda identifier: int(records.get(identifier).get("activation", 0)),
+        reverse=True,
+    )
+    kept = {*good[:keep], records.live, records.staged, records.rollback_target()}
+    oldest = min((int(records.get(name).get("activation", 0)) for name in kept if name in good), default=0)
+
+    def goes(identifier: str) -> bool:
+        record = records.get(identifier)
+        if identifier in kept:
+            return False
+        if record.get("state") in ("pushed", "staged"):
+            return True
+        return record.get("state") == "good" or int(record.get("activation", 0)) < oldest
+
+    return [identifier for identifier in records.releases if goes(identifier)]
+
+
+def cleanup(layout: Layout, keep: int) -> dict[str, Any]:
+    """Remove old releases, then venvs no release uses, then wheels no venv holds."""
+    from . import venvs
+
+    records = Records(layout)
+    before = shutil.disk_usage(layout.base).free
+    gone = expendable(records, keep)
+    for identifier in gone:
+        disk.discard(layout.path("releases"), identifier)
+    unknown = [name for name in os.listdir(layout.path("releases")) if name not in records.releases]
+    for name in unknown:
+        disk.discard(layout.path("releases"), name)
+    records = Records(layout)
+    records.save()
+    used = {record["venv"] for record in records.releases.values() if record.get("venv")}
+    pruned = venvs.prune(layout.base, used)
+    freed = shutil.disk_usage(layout.base).free - before
+    return {"releases": gone + unknown, **pruned, "freed": max(0, freed)}
+
+
+def now() -> str:
+    """This host's time, UTC, ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

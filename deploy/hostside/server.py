@@ -1,0 +1,142 @@
+"""The host program's front door: requests in, one JSON line each; progress and results out, as JSON lines.
+
+A request is ``{"base": PATH, "ops": [[NAME, {ARGUMENT: VALUE}], ...]}``. The operations run in order; each gives a
+line ``{"result": ...}``; the first that fails gives ``{"failure": ...}`` and ends the request. While an operation
+works, a line ``{"beat": 1}`` every few seconds tells the laptop that this host is alive. What an operation receives
+beside its arguments (a wheel, files) follows the request on standard input, its length known to both sides.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Callable
+
+from . import disk
+from .failure import Failure
+from .layout import Layout
+
+BEAT_S = 5.0
+
+
+class Wire:
+    """Standard input and output, as requests and answers."""
+
+    def __init__(self, pending: Iterable[bytes] = ()) -> None:
+        self.stream = sys.stdin.buffer
+        self._pending = list(pending)
+        self._output = sys.stdout.buffer
+        self._mutex = threading.Lock()
+
+    def requests(self) -> Iterator[dict[str, Any]]:
+        while True:
+            line = self._pending.pop(0) if self._pending else self.stream.readline()
+            if not line:
+                return
+            yield json.loads(line)
+
+    def send(self, **message: Any) -> None:
+        with self._mutex:
+            self._output.write(json.dumps(message).encode() + b"\n")
+            self._output.flush()
+
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(BEAT_S):
+                self.send(beat=1)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def serve(pending: Iterable[bytes] = ()) -> None:
+    """Answer requests until standard input ends."""
+    os.umask(0o022)
+    os.chdir("/")
+    wire = Wire(pending)
+    for request in wire.requests():
+        layout = Layout(request["base"])
+        for name, arguments in request["ops"]:
+            with wire.beating():
+                outcome = attempt(name, layout, wire, arguments)
+            wire.send(**outcome)
+            if "result" in outcome:
+                continue
+            if name in PAYLOAD:
+                return  # what is left of the payload cannot be told from a request
+            break
+
+
+def attempt(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Perform an operation; its result, its failure or its crash, as the message to send."""
+    try:
+        return {"result": perform(name, layout, wire, arguments)}
+    except Failure as failure:
+        expected = failure
+    except OSError as error:
+        expected = disk.explain(error)
+    except Exception:
+        import traceback
+
+        return {"crash": f"{name}: {traceback.format_exc()}"}
+    return {"failure": {"what": expected.what, "hint": expected.hint, "kind": expected.kind}}
+
+
+# Each operation is named by the module that does it, which is imported only when it is asked for: a host program that
+# probes does not pay for what installs. "stream" and "progress" are given to those that take them.
+OPERATIONS = {
+    "probe": "probe.look",
+    "setup": "setup.make",
+    "lock": "deploylock.acquire",
+    "extend": "deploylock.extend",
+    "unlock": "deploylock.release",
+    "break_lock": "deploylock.break_lock",
+    "begin": "releases.begin",
+    "link_known": "releases.link_known",
+    "receive": "releases.receive",
+    "finish_push": "releases.finish_push",
+    "add_wheel": "install.add_wheel",
+    "install": "install.install",
+    "complete": "releases.complete",
+    "activate": "releases.activate",
+    "judge": "releases.judge",
+    "discard": "releases.discard",
+    "verify": "verify.verify",
+    "prove": "processes.prove",
+    "records": "layout.summary",
+    "lacking": "install.lacking",
+    "cleanup": "releases.cleanup",
+    "journal": "journal.append",
+}
+
+PAYLOAD = frozenset({"receive", "add_wheel"})
+"""The operations that read more than their request from standard input."""
+
+
+def perform(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) -> Any:
+    """Call one operation.
+
+    :raises Failure: there is none of that name, or it failed.
+    """
+    if name not in OPERATIONS:
+        raise Failure(f"the host program knows no operation {name!r}")
+    module, _, function = OPERATIONS[name].partition(".")
+    operation: Callable[..., Any] = getattr(importlib.import_module("." + module, __package__), function)
+    if name in PAYLOAD:
+        arguments = {**arguments, "stream": wire.stream}
+    if name == "install":
+        arguments = {**arguments, "progress": lambda text: wire.send(progress=text)}
+    return operation(layout, **arguments)

@@ -1,0 +1,70 @@
+"""What a tree of code is: its entries and the one digest that names it.
+
+The same code digests the working tree on the laptop and the release on the host, so that the two can be compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from .failure import Failure
+
+
+class Entry(NamedTuple):
+    """One thing in a tree.
+
+    *path* is relative, with forward slashes; *kind* is ``d`` (directory), ``f`` (file), ``x`` (executable
+    file) or ``l`` (symbolic link); *value* is the SHA-256 of a file's content, or the target of a link.
+    """
+
+    path: str
+    kind: str
+    value: str
+
+
+def file_digest(path: str) -> str:
+    """SHA-256 of a file's content, in hex."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def entry(root: str, path: str) -> Entry:
+    """Look at one path below *root*.
+
+    :raises Failure: it is a socket, a device or a pipe.
+    """
+    full = os.path.join(root, path)
+    mode = os.lstat(full).st_mode
+    if stat.S_ISLNK(mode):
+        return Entry(path, "l", os.readlink(full))
+    if stat.S_ISDIR(mode):
+        return Entry(path, "d", "")
+    if stat.S_ISREG(mode):
+        return Entry(path, "x" if mode & stat.S_IXUSR else "f", file_digest(full))
+    raise Failure(f"{path} is neither a file, a directory nor a link", "exclude it from the source")
+
+
+def walk(root: str) -> list[Entry]:
+    """Every entry below *root*, in no particular order."""
+    entries = []
+    for directory, names, files in os.walk(root):
+        prefix = os.path.relpath(directory, root)
+        for name in names + files:
+            entries.append(entry(root, name if prefix == "." else f"{prefix}/{name}"))
+    return entries
+
+
+def digest(entries: Iterable[Entry]) -> str:
+    """One name for a whole tree: SHA-256 over kind, path and value of every entry, sorted by path."""
+    total = hashlib.sha256()
+    for item in sorted(entries):
+        for field in (item.kind, item.path, item.value):
+            total.update(os.fsencode(field) + b"\0")
+    return total.hexdigest()

@@ -1,0 +1,89 @@
+"""How each service manager is told to restart: pure functions that return command lines. Nothing is run here."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from ..config import Command, Service, Signal, Supervisor, Systemd, Touch
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCommand:
+    """A command line and who runs it.
+
+    :ivar words: the command; its first word is what a sudoers rule has to name.
+    :ivar user: ``root``, or '' for the deploy user.
+    """
+
+    words: tuple[str, ...]
+    user: str = ""
+
+    def __str__(self) -> str:
+        return shlex.join(self.words)
+
+
+def restart(service: Service, base: str, in_release: Sequence[str] = ()) -> ServiceCommand:
+    """The command that makes *service* run the current release.
+
+    :param base: the application's base path on the host.
+    :param in_release: the words that run a shell command (their last argument) inside the live release.
+    """
+    user = "root" if service.sudo else ""
+    match service:
+        case Systemd(user=True):
+            # systemctl finds the user's manager by this directory; a login by sudo does not set it.
+            script = (
+                f'XDG_RUNTIME_DIR="/run/user/$(id -u)" systemctl --user {service.action} {shlex.quote(service.unit)}'
+            )
+            return ServiceCommand(("sh", "-c", script))
+        case Systemd():
+            return ServiceCommand(("systemctl", service.action, service.unit), user)
+        case Supervisor():
+            return ServiceCommand(("supervisorctl", "restart", service.program), user)
+        case Signal():
+            pidfile = shlex.quote(below(base, service.pidfile))
+            return ServiceCommand(("sh", "-c", f'kill -{service.signal} "$(cat {pidfile})"'), user)
+        case Touch():
+            return ServiceCommand(("touch", below(base, service.file)), user)
+        case Command():
+            if service.sudo:
+                script = f"cd {shlex.quote(below(base, 'current'))} && {service.command}"
+                return ServiceCommand(("sh", "-c", script), user)
+            return ServiceCommand((*in_release, service.command))
+
+
+def inspect(service: Service) -> ServiceCommand | None:
+    """The command that tells why a restart failed, None where the manager has none."""
+    match service:
+        case Systemd(user=False):
+            return ServiceCommand(("systemctl", "status", "--no-pager", "--full", "--lines=15", service.unit))
+        case Supervisor():
+            user = "root" if service.sudo else ""
+            return ServiceCommand(("supervisorctl", "tail", service.program.rstrip(":*"), "stderr"), user)
+    return None
+
+
+def pid_query(service: Service) -> ServiceCommand | None:
+    """The command that prints the main process's number, for managers that only tell root."""
+    if isinstance(service, Supervisor) and not service.program.endswith("*") and not service.pidfile:
+        return ServiceCommand(("supervisorctl", "pid", service.program), "root" if service.sudo else "")
+    return None
+
+
+def description(service: Service, base: str) -> dict[str, Any]:
+    """The service as the host program is told of it."""
+    told: dict[str, Any] = {"manager": service.manager}
+    if isinstance(service, Systemd):
+        told.update(unit=service.unit, user=service.user)
+    if service.pidfile:
+        told["pidfile"] = below(base, service.pidfile)
+    return told
+
+
+def below(base: str, path: str) -> str:
+    """An absolute path as it is, a relative one below *base*."""
+    return str(PurePosixPath(base) / path)

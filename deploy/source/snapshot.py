@@ -1,0 +1,109 @@
+"""A snapshot of the code: exactly what will travel, its digest, and its revision. Knows no host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from ..errors import BuildError, ConfigurationError
+from ..hostside import tree
+from ..hostside.failure import Failure
+
+# Never part of a release: what belongs to version control, to this machine, or is a secret.
+NEVER = (
+    ".git", ".hg", ".hgtags", ".svn", ".bzr", "CVS", "_darcs", ".jj",
+    ".venv", "__pycache__", "*.pyc", "*.pyo", ".env", ".DS_Store", ".release.json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The code as it was looked at.
+
+    :ivar root: the local directory.
+    :ivar entries: everything that travels, sorted by path.
+    :ivar digest: SHA-256 over the entries; the host computes the same over what arrived.
+    :ivar revision: the commit in short, with ``-dirty`` where the tree has changes, or the digest in short.
+    """
+
+    root: Path
+    entries: tuple[tree.Entry, ...]
+    digest: str
+    revision: str
+
+    @property
+    def short(self) -> str:
+        """For the release's name: letters and digits only."""
+        return self.revision.partition("-")[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes in all files."""
+        return sum((self.root / item.path).lstat().st_size for item in self.entries if item.kind in "fx")
+
+
+def take(root: Path, exclude: Sequence[str] = (), shared: Sequence[str] = ()) -> Snapshot:
+    """Look at the tree below *root*.
+
+    :param exclude: patterns, as in a .gitignore.
+    :param shared: paths that are links to shared things on the host, so whatever lies there stays behind.
+    :raises ConfigurationError: *root* is no directory.
+    :raises BuildError: something in it cannot travel or be read.
+    """
+    if not root.is_dir():
+        raise ConfigurationError("is not a directory", where=f"deploy.source.path: {root}")
+    patterns = GitIgnoreSpec.from_lines([*NEVER, *exclude, *(f"/{path}" for path in shared)])
+    try:
+        entries = tuple(sorted(tree.entry(str(root), path) for path in _paths(root, patterns)))
+    except Failure as failure:
+        raise BuildError(failure.what, where=str(root), hint=failure.hint) from None
+    except OSError as error:
+        raise BuildError(f"cannot be read: {error.strerror}", where=str(error.filename)) from None
+    digest = tree.digest(entries)
+    return Snapshot(root, entries, digest, revision(root) or digest[:7])
+
+
+def _paths(root: Path, patterns: GitIgnoreSpec) -> Iterator[str]:
+    for directory, names, files in os.walk(root, onerror=_raise):
+        prefix = os.path.relpath(directory, root)
+        start = "" if prefix == "." else f"{prefix}/"
+        kept = []
+        for name in names:
+            path = start + name
+            link = (Path(directory) / name).is_symlink()
+            if not patterns.match_file(path if link else path + "/"):
+                kept.append(name)
+                yield path
+        names[:] = kept
+        for name in files:
+            if not patterns.match_file(start + name):
+                yield start + name
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def revision(root: Path) -> str:
+    """The commit that *root* is a working tree of, '' where it is none."""
+    commit = _git(root, "rev-parse", "--short=7", "HEAD")
+    if not commit:
+        return ""
+    dirty = _git(root, "status", "--porcelain", "--untracked-files=normal", "--", ".")
+    return f"{commit}-dirty" if dirty else commit
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.strip() if result.returncode == 0 else ""

@@ -1,0 +1,176 @@
+"""Every ``fab`` task: read the arguments, call one flow. No logic.
+
+Flows are imported inside the tasks, so that ``fab --list`` pays for none of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from invoke.collection import Collection
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from .errors import DeployError
+from .executor import FleetTask
+from .stages import stage_names
+
+if TYPE_CHECKING:
+    from fabric import Config
+
+    from .flows.run import Options
+
+_LIMIT = {"limit": "Only these hosts of the stage, separated by commas."}
+_LOCKING = {**_LIMIT, "lock_wait": "Seconds to wait while somebody else deploys."}
+
+
+def _options(c: Any, limit: str = "", lock_wait: int = 0) -> Options:
+    from .flows.run import Options
+
+    return Options(limit=limit or "", lock_wait_s=lock_wait, dry=bool(c.config.run.dry))
+
+
+def _config(c: Any) -> Config:
+    return c.config
+
+
+@task(klass=FleetTask, help={**_LOCKING, "force": "Re-activate the live release where nothing changed."})
+def deploy(c, limit="", lock_wait=0, force=False):  # type: ignore[no-untyped-def]
+    """Bring code and dependencies to every host, switch, restart, and go back if it is not well."""
+    from .flows.deploy import deploy as flow
+
+    flow(_config(c), _options(c, limit, lock_wait), force=force)
+
+
+@task(klass=FleetTask, help=_LOCKING)
+def rollback(c, limit="", lock_wait=0):  # type: ignore[no-untyped-def]
+    """Go back to the last good release before the live one; no build, no upload."""
+    from .flows.rollback import rollback as flow
+
+    flow(_config(c), _options(c, limit, lock_wait))
+
+
+@task(klass=FleetTask, help=_LIMIT)
+def check(c, limit=""):  # type: ignore[no-untyped-def]
+    """Probe every host and say all that would stop a deploy."""
+    from .flows.looking import check as flow
+
+    flow(_config(c), _options(c, limit))
+
+
+@task(klass=FleetTask, help=_LIMIT)
+def status(c, limit=""):  # type: ignore[no-untyped-def]
+    """Show what serves where: release, revision, since when, by whom."""
+    from .flows.looking import status as flow
+
+    flow(_config(c), _options(c, limit))
+
+
+@task(klass=FleetTask, help=_LIMIT)
+def setup(c, limit=""):  # type: ignore[no-untyped-def]
+    """Make the directories on every host, with the right owner."""
+    from .flows.steps import setup as flow
+
+    flow(_config(c), _options(c, limit))
+
+
+@task(klass=FleetTask, help=_LIMIT)
+def create_bundle(c, limit=""):  # type: ignore[no-untyped-def]
+    """Turn the lock file into wheels and a manifest, locally, once for all hosts."""
+    from .flows.steps import create_bundle as flow
+
+    flow(_config(c), _options(c, limit))
+
+
+@task(klass=FleetTask, help=_LOCKING)
+def push(c, limit="", lock_wait=0):  # type: ignore[no-untyped-def]
+    """Push the code into a new release that does not serve yet."""
+    from .flows.steps import push as flow
+
+    flow(_config(c), _options(c, limit, lock_wait))
+
+
+@task(klass=FleetTask, help=_LOCKING)
+def update_deps(c, limit="", lock_wait=0):  # type: ignore[no-untyped-def]
+    """Upload missing wheels and make the pushed release's venv, offline."""
+    from .flows.steps import update_deps as flow
+
+    flow(_config(c), _options(c, limit, lock_wait))
+
+
+@task(klass=FleetTask, help={"lock_wait": _LOCKING["lock_wait"]})
+def migrate_db(c, lock_wait=0):  # type: ignore[no-untyped-def]
+    """Migrate the database: once, on the primary host, in the staged release."""
+    from .flows.steps import migrate_db as flow
+
+    flow(_config(c), _options(c, lock_wait=lock_wait))
+
+
+@task(klass=FleetTask, help=_LOCKING)
+def activate(c, limit="", lock_wait=0):  # type: ignore[no-untyped-def]
+    """Switch `current` to the staged release."""
+    from .flows.steps import activate as flow
+
+    flow(_config(c), _options(c, limit, lock_wait))
+
+
+@task(klass=FleetTask, aliases=("restart",), help=_LOCKING)
+def reboot_server(c, limit="", lock_wait=0):  # type: ignore[no-untyped-def]
+    """Restart the application and prove that the live release runs and is well."""
+    from .flows.steps import reboot_server as flow
+
+    flow(_config(c), _options(c, limit, lock_wait))
+
+
+@task(klass=FleetTask, help=_LOCKING)
+def cleanup(c, limit="", lock_wait=0):  # type: ignore[no-untyped-def]
+    """Remove old releases, and the venvs and wheels that none needs."""
+    from .flows.steps import cleanup as flow
+
+    flow(_config(c), _options(c, limit, lock_wait))
+
+
+@task(klass=FleetTask, help={"message": "Why, for those who meet the lock."})
+def lock(c, message=""):  # type: ignore[no-untyped-def]
+    """Keep everybody from deploying to the stage."""
+    from .flows.locking import lock as flow
+
+    flow(_config(c), _options(c), message)
+
+
+@task(klass=FleetTask, help={"force": "Even if it is somebody else's; it is said whose it was."})
+def unlock(c, force=False):  # type: ignore[no-untyped-def]
+    """Let go of the deploy lock."""
+    from .flows.locking import unlock as flow
+
+    flow(_config(c), _options(c), force=force)
+
+
+def _stage_task(name: str) -> FleetTask:
+    def choose(c):  # type: ignore[no-untyped-def]
+        c.config.deploy.stage = name
+
+    choose.__doc__ = f"Choose stage {name} for the tasks that follow."
+    return FleetTask(choose, name=name)
+
+
+def _namespace() -> Collection:
+    collection = Collection(
+        deploy, rollback, check, status, setup, create_bundle, push, update_deps, migrate_db, activate, reboot_server,
+        cleanup, lock, unlock,
+    )  # fmt: skip
+    taken = set(collection.task_names)
+    for name in stage_names():
+        if name in taken:
+            raise DeployError(f"a stage cannot have the name of a task: {name}", where="deploy.stages")
+        collection.add_task(_stage_task(name))
+    # Scalars with a default, so that FABRIC_DEPLOY_STAGE and FABRIC_DEPLOY_DEFAULT_STAGE can set them.
+    collection.configure({"deploy": {"stage": None, "default_stage": None}})
+    return collection
+
+
+try:
+    ns = _namespace()
+except DeployError as error:
+    # The fabfile is being imported: Fabric prints the message of an Exit, and ends.
+    raise Exit(f"error: {error}", code=int(error.exit_code)) from None

@@ -1,0 +1,1 @@
+"""Real Debian hosts for tests and benchmarks: bases, network, machines, relay."""
