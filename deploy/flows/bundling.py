@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 
-from ..bundle import Bundle, Target, Wheelhouse, create_bundle
+from ..bundle import Bundle, Target, Wheelhouse, create_bundle, known_bundle
 from ..config import TargetSettings, relative_to
 from ..host.connection import Host
 from .run import Run
@@ -17,7 +16,7 @@ def targets(run: Run) -> dict[Host, Target]:
     """What each host's wheels must fit; needs the facts of a probe unless the configuration names the target."""
     configured = run.settings.target
     if configured == "local":
-        return dict.fromkeys(run.hosts, Target.local(sys.executable))
+        return dict.fromkeys(run.hosts, Target.local())
     if isinstance(configured, TargetSettings):
         return dict.fromkeys(run.hosts, Target.parse(configured.model_dump()))
     return {host: Target.from_facts(run.facts[host]) for host in run.hosts}
@@ -26,6 +25,11 @@ def targets(run: Run) -> dict[Host, Target]:
 def needs_probe(run: Run) -> bool:
     """Whether the hosts have to be asked for their target."""
     return run.settings.target == "auto"
+
+
+def known(run: Run, target: Target) -> Bundle | None:
+    """The bundle for *target*, if it was made before."""
+    return known_bundle(relative_to(run.directory, run.settings.requirements), target, wheelhouse=Wheelhouse())
 
 
 def create(run: Run) -> Bundles:

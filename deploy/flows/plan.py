@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..config import relative_to
 from ..host.connection import Host
 from ..service import manager
 from ..source.snapshot import Snapshot
@@ -30,11 +29,10 @@ def show_setup(run: Run) -> None:
 
 
 def show_bundles(run: Run) -> None:
-    lock = relative_to(run.directory, run.settings.requirements)
     for target in dict.fromkeys(bundling.targets(run).values()):
-        known = bundling.known(lock, target)
+        known = bundling.known(run, target)
         verb = f"bundle {known.manifest.digest[:12]} is there already" if known else "would create the bundle"
-        run.report.say(f"{verb} of {lock.name} for {target.name}")
+        run.report.say(f"{verb} of {run.settings.requirements} for {target.name}")
         for host, its in bundling.targets(run).items():
             if its == target and known:
                 _show_upload(run, host, known)

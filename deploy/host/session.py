@@ -62,11 +62,11 @@ class Session:
         """
         try:
             return self._perform(operations, progress, payload)
-        except HostFailure:
-            raise
-        except BaseException:
-            # An answer may still come; it must not be taken for the next request's.
-            self.close()
+        except BaseException as error:
+            # An answer may still come; it must not be taken for the next request's. A failure ends only its request,
+            # but for one with a payload: what is left of that cannot be told from a request.
+            if payload or not isinstance(error, HostFailure):
+                self.close()
             raise
 
     def _perform(

@@ -73,11 +73,32 @@ def install(
         if missing:
             return {"missing": missing}
         disk.sweep(layout.path("venvs"))
-        progress("assembling the venv")
+        damaged = verified(layout, wheels)
+        if damaged:
+            return {"missing": damaged}
         venvs.assemble(layout.base, name, wheels, progress)
     if release:
         releases.complete(layout, release, name, {**manifest, "bundle": digest})
     return {"missing": [], "venv": name, "reused": reused}
+
+
+def verified(layout: Layout, wheels: list[dict[str, Any]]) -> list[str]:
+    """Read what a venv would be made of; the wheels that are damaged leave the store, and have to be sent again.
+
+    :raises Failure: a venv holds links into a damaged wheel, so that one is damaged, too: a person has to know.
+    """
+    damaged = []
+    for wheel in wheels:
+        try:
+            wheelstore.verify(wheelstore.open_stored(layout.base, wheel["sha256"]))
+        except Failure as failure:
+            holders = venvs.holders(layout.base, wheel["sha256"])
+            wheelstore.remove(layout.base, wheel["sha256"])
+            if holders:
+                shared = f"venvs {', '.join(name[:12] for name in holders)} share the damaged file"
+                raise Failure(f"{failure.what}; {shared}", "look at the disk, then deploy again", "corrupt") from None
+            damaged.append(wheel["sha256"])
+    return damaged
 
 
 def lacking(layout: Layout, digest: str, wheels: list[dict[str, Any]]) -> dict[str, Any]:

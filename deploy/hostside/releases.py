@@ -118,7 +118,7 @@ def finish_push(
         depth = path.count("/")
         os.symlink("../" * (depth + 2) + "shared/" + path, link)
     os.chmod(partial, 0o755)
-    os.sync()
+    disk.sync_file_system(partial)
     os.rename(partial, layout.release(identifier))
     disk.sync_directory(layout.path("releases"))
     records = Records(layout)

@@ -1,0 +1,81 @@
+"""A wheel from a source distribution, by ``pip wheel`` in isolation, with an interpreter that is the target's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import BuildError
+from .fetch import QUIET, local_pip, run
+from .target import Target
+
+# The same source gives the same wheel on any day: zip files cannot hold times before 1980.
+SOURCE_DATE_EPOCH = "315532800"
+
+
+def interpreter(target: Target) -> list[str] | None:
+    """pip's words for a local Python whose wheels fit *target*; None where there is none.
+
+    A wheel that is built here needs this machine's libc, so the target's must be as new.
+    """
+    here = Target.local()
+    same = (here.system, here.machine, here.libc) == (target.system, target.machine, target.libc)
+    if not same or here.version > target.version:
+        return None
+    if here.python == target.python:
+        return local_pip()
+    found = shutil.which(f"python{target.python}")
+    return [*local_pip(), "--python", found] if found and _version(found) == target.python else None
+
+
+def _version(python: str) -> str:
+    # The name may be a version manager's, which answers only for versions that are switched on.
+    ask = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    said = subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return said.stdout.strip()
+
+
+def wheel(pip: Sequence[str], sdist: Path, destination: Path, options: Sequence[str]) -> list[str]:
+    """The command line that builds *sdist*."""
+    return [*pip, "wheel", *QUIET, "--no-deps", *options, "--wheel-dir", str(destination), str(sdist)]
+
+
+def build(sdist: Path, target: Target, destination: Path, pip: Sequence[str], options: Sequence[str]) -> Path:
+    """Build *sdist*; the wheel.
+
+    :raises BuildError: with the end of what the build said.
+    """
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "PYTHONHASHSEED": "0"}
+    environment.pop("PIP_REQUIRE_HASHES", None)  # the build's own requirements have no hashes in the lock file
+    destination.mkdir(exist_ok=True)
+    try:
+        run(wheel(pip, sdist, destination, options), f"{sdist.name} could not be built for {target.name}", environment)
+    except BuildError as error:
+        compiler = "a compiler and the Python headers are needed for C code (Debian: apt install gcc python3-dev)"
+        raise BuildError(error.what, output=error.output, hint=error.hint or compiler) from None
+    made = next(destination.glob("*.whl"))
+    if not target.fits(made.name):
+        raise BuildError(f"what was built from {sdist.name} does not fit {target.name}: {made.name}")
+    return made
+
+
+def cannot(target: Target, names: Sequence[str]) -> BuildError:
+    """No wheel, and nothing here that could build one."""
+    here = Target.local()
+    reason = f"python{target.python} is not installed here"
+    if (here.system, here.machine, here.libc) != (target.system, target.machine, target.libc):
+        reason = f"this machine is {here.platforms()[0]}"
+    elif here.version > target.version:
+        reason = f"this machine's {here.libc} {_dotted(here)} is newer than the target's {_dotted(target)}"
+    return BuildError(
+        f"no wheel for {target.name}: {', '.join(names)}",
+        hint=f"they have to be built from source, and {reason};\n"
+        f"run fab create-bundle on a machine like the hosts, or lock versions that have wheels",
+    )
+
+
+def _dotted(target: Target) -> str:
+    return ".".join(map(str, target.version))

@@ -1,0 +1,171 @@
+"""Turn a lock file into a bundle for one target: what is here is reused, what is lacking is fetched or built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
+
+from ..errors import BuildError
+from ..version import __version__
+from .lockfile import LockFile, Pin
+from .manifest import Manifest, Wheel
+from .target import Target
+from .wheelhouse import Wheelhouse, sha256
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The wheels that satisfy a lock file for a target.
+
+    :ivar reused: it was made before; nothing was fetched.
+    """
+
+    manifest: Manifest
+    wheelhouse: Wheelhouse
+    reused: bool
+
+    def path(self, wheel: Wheel) -> Path:
+        return self.wheelhouse.root / "wheels" / wheel.sha256 / wheel.filename
+
+
+def known_bundle(lock: Path, target: Target, *, wheelhouse: Wheelhouse) -> Bundle | None:
+    """The bundle of this lock file and target, if it was made before. Opens no connection."""
+    manifest = wheelhouse.bundle(LockFile.read(lock).sha256, target)
+    return Bundle(manifest, wheelhouse, reused=True) if manifest else None
+
+
+def create_bundle(lock: Path, target: Target, *, wheelhouse: Wheelhouse, progress: Progress = lambda _: None) -> Bundle:
+    """The bundle of *lock* for *target*; made where it is not there yet.
+
+    :param progress: told of each package as it becomes ready.
+    :raises ConfigurationError: there is no such lock file.
+    :raises BuildError: a requirement has no pin or hash, a file cannot be fetched or built, or does not fit.
+    """
+    locked = LockFile.read(lock)
+    if manifest := wheelhouse.bundle(locked.sha256, target):
+        return Bundle(manifest, wheelhouse, reused=True)
+    pins = locked.select(target)
+    ready: dict[str, Wheel] = {}
+    for pin in pins:
+        if (path := wheelhouse.find(pin.hashes, target)) is not None:
+            ready[pin.name] = _wheel(path, path.parent.name, "index", path.parent.name)
+            progress(f"{pin.name} {pin.version}: here already")
+        elif built := next(filter(None, (wheelhouse.built(value, target) for value in sorted(pin.hashes))), None):
+            sdist = next(value for value in sorted(pin.hashes) if wheelhouse.built(value, target) == built)
+            ready[pin.name] = _wheel(built, built.parent.name, "sdist", sdist)
+            progress(f"{pin.name} {pin.version}: built before")
+    lacking = [pin for pin in pins if pin.name not in ready]
+    if lacking:
+        ready |= _obtain(lacking, locked, target, wheelhouse, progress)
+    wheels = tuple(sorted(ready.values(), key=lambda wheel: wheel.filename))
+    manifest = Manifest(target, locked.sha256, wheels, f"fabric-wheelhouse {__version__}")
+    wheelhouse.remember(manifest)
+    return Bundle(manifest, wheelhouse, reused=False)
+
+
+def _obtain(
+    pins: Iterable[Pin], locked: LockFile, target: Target, wheelhouse: Wheelhouse, progress: Progress
+) -> dict[str, Wheel]:
+    from . import build, fetch
+
+    pip = build.interpreter(target)
+    with wheelhouse.workspace() as space:
+        directory = Path(space)
+        if pip is not None:
+            files = fetch.fetch(pins, locked.options, [], directory, pip)
+        else:
+            files = _fetch_wheels(list(pins), locked, target, directory)
+        obtained = {}
+        by_name = {pin.name: pin for pin in pins}
+        for path in files:
+            name, version = _project(path)
+            pin = by_name.get(name)
+            if pin is None:
+                raise BuildError(f"{path.name} was not asked for")
+            value = sha256(path)
+            if value not in pin.hashes:
+                raise BuildError(
+                    f"{path.name} has a hash that is not in the lock file: {value}", where=str(locked.path)
+                )
+            if path.suffix == ".whl":
+                obtained[name] = _take(path, target, wheelhouse)
+                progress(f"{name} {version}: fetched")
+            else:
+                assert pip is not None  # only wheels are fetched where nothing can be built
+                progress(f"{name} {version}: building from source")
+                obtained[name] = _built(path, value, target, wheelhouse, pip, locked, directory / name)
+                progress(f"{name} {version}: built from source")
+    lacking = sorted(set(by_name) - set(obtained))
+    if lacking:
+        raise BuildError(f"no file was found for {', '.join(lacking)}", where=str(locked.path))
+    return obtained
+
+
+def _fetch_wheels(pins: list[Pin], locked: LockFile, target: Target, directory: Path) -> list[Path]:
+    """All wheels for a target that nothing can be built for here.
+
+    :raises BuildError: naming every requirement that has none.
+    """
+    from . import build, fetch
+
+    choice = fetch.wheels_for(target)
+    try:
+        return fetch.fetch(pins, locked.options, choice, directory, fetch.local_pip())
+    except BuildError as error:
+        if "No matching distribution" not in error.output:
+            raise
+    # pip stops at the first that has no wheel; people want to know all of them.
+    lacking = []
+    for pin in pins:
+        try:
+            fetch.fetch([pin], locked.options, choice, directory, fetch.local_pip())
+        except BuildError as error:
+            if "No matching distribution" not in error.output:
+                raise
+            lacking.append(f"{pin.name} {pin.version}")
+    raise build.cannot(target, lacking)
+
+
+def _built(
+    sdist: Path, value: str, target: Target, wheelhouse: Wheelhouse, pip: list[str], locked: LockFile, space: Path
+) -> Wheel:
+    from . import build
+
+    path = wheelhouse.built(value, target)
+    if path is None:
+        made = build.build(sdist, target, space, pip, locked.options)
+        digest = wheelhouse.add(made)
+        wheelhouse.remember_built(value, target, digest)
+        path = wheelhouse.root / "wheels" / digest / made.name
+    return _wheel(path, path.parent.name, "sdist", value)
+
+
+def _take(path: Path, target: Target, wheelhouse: Wheelhouse) -> Wheel:
+    if not target.fits(path.name):
+        raise BuildError(f"{path.name} does not fit {target.name}")
+    value = wheelhouse.add(path)
+    return _wheel(wheelhouse.root / "wheels" / value / path.name, value, "index", value)
+
+
+def _wheel(path: Path, value: str, source: str, source_sha256: str) -> Wheel:
+    name, version, _, _ = parse_wheel_filename(path.name)
+    return Wheel(path.name, value, path.stat().st_size, name, str(version), source, source_sha256)
+
+
+def _project(path: Path) -> tuple[str, str]:
+    try:
+        if path.suffix == ".whl":
+            name, version, _, _ = parse_wheel_filename(path.name)
+            return name, str(version)
+        project, release = parse_sdist_filename(path.name)
+        return project, str(release)
+    except ValueError:
+        # Old source distributions are named in other ways: name-version.tar.bz2, name with dots.
+        stem = path.name.partition(".tar")[0].removesuffix(".zip")
+        legacy, _, number = stem.rpartition("-")
+        return canonicalize_name(legacy), number

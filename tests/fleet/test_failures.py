@@ -1,0 +1,303 @@
+"""What may go wrong goes wrong here, for real; afterwards what served still serves, and the next deploy succeeds."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleet.machines import Fleet, Machine
+from tests.fleet.project import Project
+
+pytestmark = pytest.mark.fleet
+
+
+@pytest.fixture
+def project(tmp_path: Path, fleet: Fleet, boot: Any) -> Project:
+    """Deployed once; version one serves."""
+    made = Project(tmp_path / "tiny", fleet, [boot("bookworm", "web1")])
+    made.fab("deploy")
+    return made
+
+
+@pytest.fixture
+def web(project: Project) -> Machine:
+    return project.machines[0]
+
+
+def assert_recovers(project: Project, version: str = "mended", *options: str) -> None:
+    """The next deploy succeeds with no hand work, and leaves nothing behind."""
+    project.version(version)
+    project.fab("deploy", *options)
+    for machine in project.machines:
+        assert project.serving(machine)["version"] == version
+        project.assert_tidy(machine)
+
+
+def test_a_migration_that_fails_stops_before_anything_that_serves(project: Project, web: Machine) -> None:
+    project.version("unmigratable")
+    said = project.fab("deploy", expect=10).output
+    assert "no such column: guestbook_entry.colour" in said
+    assert project.serving(web)["version"] == "one"
+    assert project.states(web) == ["good"]
+    project.assert_tidy(web)
+    assert_recovers(project)
+
+
+def test_a_release_that_crashes_at_start_goes_back(project: Project, web: Machine) -> None:
+    project.version("crash")
+    said = project.fab("deploy", expect=6).output
+    assert "the former release serves again" in said
+    assert "this version crashes at start" in said
+    assert project.serving(web)["version"] == "one"
+    assert project.states(web) == ["good", "bad"]
+    assert_recovers(project)
+
+
+def test_a_restart_command_that_fails_goes_back(project: Project, web: Machine) -> None:
+    web.write("/etc/systemd/system/tiny.service.d/guard.conf", "[Service]\nExecStartPre=/bin/grep -q one version.txt\n")
+    web.run("systemctl daemon-reload")
+    project.version("two")
+    said = project.fab("deploy", expect=6).output
+    assert "the restart failed" in said
+    assert project.serving(web)["version"] == "one"
+    web.run("rm -r /etc/systemd/system/tiny.service.d; systemctl daemon-reload")
+    assert_recovers(project)
+
+
+def test_health_that_never_answers_well_goes_back(project: Project, web: Machine) -> None:
+    project.version("sick")
+    said = project.fab("deploy", expect=6).output
+    assert "HTTP 503" in said
+    assert project.serving(web)["version"] == "one"
+    assert project.states(web) == ["good", "bad"]
+    assert_recovers(project)
+
+
+def test_a_first_release_that_is_sick_has_nothing_to_go_back_to(tmp_path: Path, fleet: Fleet, boot: Any) -> None:
+    project = Project(tmp_path / "tiny", fleet, [boot("bookworm", "web1")])
+    project.version("sick")
+    said = project.fab("deploy", expect=7).output
+    assert "no former release" in said
+    assert_recovers(project)
+
+
+def test_a_service_that_goes_on_with_the_old_release_is_found_out(project: Project, web: Machine) -> None:
+    """The classic: a reload that does not reload. Health answers 200, by the old process."""
+    web.write("/etc/systemd/system/tiny.service.d/reload.conf", "[Service]\nExecReload=/bin/true\n")
+    web.run("systemctl daemon-reload")
+    project.configure(service={"manager": "systemd", "unit": "tiny.service", "action": "reload"})
+    project.version("two")
+    said = project.fab("deploy", expect=6).output
+    assert "the new release is not what runs" in said
+    assert project.serving(web)["version"] == "one"
+    project.configure(service={"manager": "systemd", "unit": "tiny.service"})
+    assert_recovers(project)
+
+
+def test_one_sick_host_of_three_brings_all_back(tmp_path: Path, fleet: Fleet, boot: Any) -> None:
+    machines = boot.all(("bookworm", "web1"), ("bookworm", "web2"), ("trixie", "web3"))
+    project = Project(tmp_path / "tiny", fleet, machines)
+    project.fab("deploy")
+    machines[1].write(
+        "/etc/systemd/system/tiny.service.d/guard.conf", "[Service]\nExecStartPre=/bin/grep -q one version.txt\n"
+    )
+    machines[1].run("systemctl daemon-reload")
+    project.version("two")
+    project.fab("deploy", expect=6)
+    assert [project.serving(machine)["version"] for machine in machines] == ["one", "one", "one"]
+    assert [project.states(machine) for machine in machines] == [["good", "bad"]] * 3
+    machines[1].run("rm -r /etc/systemd/system/tiny.service.d; systemctl daemon-reload")
+    assert_recovers(project)
+
+
+def _happened(web: Machine, test: str) -> Callable[[], bool]:
+    return lambda: web.run(test, check=False).returncode == 0
+
+
+PHASES = {
+    "push": "ls -d /srv/tiny/releases/.partial-*/big",
+    "update-deps": "ls -d /srv/tiny/venvs/.partial-* || ls -d /srv/tiny/wheels/.partial-*",
+    "activate": "test -f /run/restarting",
+}
+
+
+def _slow(project: Project, web: Machine, phase: str) -> None:
+    """Make *phase* last long enough to be hit in its middle."""
+    project.version("two")
+    if phase == "push":
+        with (project.directory / "big").open("wb") as stream:
+            for number in range(40_000):
+                stream.write(number.to_bytes(4, "big") * 1024)
+    if phase == "update-deps":
+        web.run("rm -rf /srv/tiny/wheels/*", user="guestbook")
+        lock = project.directory / "requirements.txt"
+        lock.write_text((project.directory / "requirements-more.txt").read_text())
+    if phase == "activate":
+        web.write(
+            "/etc/systemd/system/tiny.service.d/slow.conf",
+            "[Service]\nExecStartPre=+/bin/sh -c 'touch /run/restarting; sleep 3; rm -f /run/restarting'\n",
+        )
+        web.run("systemctl daemon-reload")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_client_is_killed_in_the_middle(project: Project, web: Machine, phase: str) -> None:
+    _slow(project, web, phase)
+    process = project.start("deploy")
+    project.kill_when(process, _happened(web, PHASES[phase]))
+    process.wait()
+    _assert_whole(project, web)
+    said = project.fab("deploy", expect=8).output
+    assert "the deploy lock is held by" in said
+    assert_recovers(project, "mended", "--lock-wait", "30")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_connection_is_cut_in_the_middle(project: Project, web: Machine, phase: str) -> None:
+    _slow(project, web, phase)
+    with project.fleet.relay(web) as relay:
+        hosts = project.section["stages"]
+        project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}})
+        process = project.start("deploy")
+        test = _happened(web, PHASES[phase])
+        while not test():
+            assert process.poll() is None, process.communicate()[0]
+        relay.cut()
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode in (4, 7, 9), output
+        assert "Traceback" not in output
+        project.configure(stages=hosts)
+    _assert_whole(project, web)
+    assert_recovers(project, "mended", "--lock-wait", "30")
+
+
+def _assert_whole(project: Project, web: Machine) -> None:
+    """`current` is a complete release, and the application answers or is just being restarted."""
+    current = f"{project.base}/current"
+    web.run(f"test -f {current}/.release.json -a -x {current}/.venv/bin/python -a -f {current}/serve.py")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("phase", ["push", "activate"])
+def test_an_interrupt_lets_go_of_the_lock_and_of_what_was_begun(
+    project: Project, web: Machine, phase: str, number: int
+) -> None:
+    _slow(project, web, phase)
+    process = project.start("deploy")
+    project.kill_when(process, _happened(web, PHASES[phase]), number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert project.serving(web)["version"] == "one"
+    assert not web.exists("/srv/tiny/.deploy/lock.json")
+    assert_recovers(project)
+
+
+def test_power_cut_in_the_middle_of_a_push(project: Project, web: Machine) -> None:
+    _slow(project, web, "push")
+    process = project.start("deploy")
+    test = _happened(web, PHASES["push"])
+    while not test():
+        assert process.poll() is None, process.communicate()[0]
+    web.poweroff_hard()
+    process.kill()
+    process.wait()
+    web.boot_again()
+    web.run("systemctl start tiny.service")
+    _assert_whole(project, web)
+    assert_recovers(project, "mended", "--lock-wait", "30")
+
+
+def test_a_wheel_that_is_damaged_on_the_way_is_refused(project: Project, web: Machine, tmp_path: Path) -> None:
+    _slow(project, web, "update-deps")
+    project.environment()
+    cache = tmp_path / "cache"
+    environment = {**project.environment(), "XDG_CACHE_HOME": str(cache)}
+    subprocess.run(["fab", "create-bundle"], cwd=project.directory, env=environment, check=True, capture_output=True)
+    wheel = next(cache.rglob("*.whl"))
+    content = bytearray(wheel.read_bytes())
+    content[len(content) // 2] ^= 1
+    wheel.chmod(0o644)
+    wheel.write_bytes(bytes(content))
+    result = subprocess.run(["fab", "deploy"], cwd=project.directory, env=environment, capture_output=True, text=True)
+    assert result.returncode in (3, 9), result
+    assert wheel.name in result.stderr
+    assert project.serving(web)["version"] == "one"
+    assert_recovers(project)
+
+
+def test_a_wheel_that_is_damaged_on_the_host_is_found_before_it_is_used(project: Project, web: Machine) -> None:
+    web.run(
+        "f=$(find /srv/tiny/wheels -name '_speedups*.so'); printf x | dd of=$f bs=1 seek=100 conv=notrunc; rm -rf /srv/tiny/venvs/x"
+    )
+    project.version("two")
+    lock = project.directory / "requirements.txt"
+    lock.write_text((project.directory / "requirements-more.txt").read_text())
+    said = project.fab("deploy", expect=9).output
+    assert "arkup" in said
+    assert project.serving(web)["version"] == "one"
+    project.assert_tidy(web)
+    assert_recovers(project)
+
+
+def test_a_host_without_python_is_told_at_probe(project: Project, web: Machine) -> None:
+    project.configure(python="python4")
+    project.version("two")
+    said = project.fab("deploy", expect=5).output
+    assert "there is no python4 on the host" in said
+    project.configure(python="python3")
+    assert_recovers(project)
+
+
+def test_a_host_with_a_full_disk_stops_the_deploy(tmp_path: Path, fleet: Fleet, boot: Any) -> None:
+    web = boot("bookworm", "web1")
+    web.run("mkdir -p /srv/tiny")
+    web.mount_small_disk("/srv/tiny", 60 << 20)
+    project = Project(tmp_path / "tiny", fleet, [web], min_free_mb=10)
+    project.fab("deploy")
+    web.fill_disk("/srv/tiny", 20 << 20)
+    _slow(project, web, "push")
+    said = project.fab("deploy", expect=9).output
+    assert "No space left" in said or "no space left" in said
+    assert project.serving(web)["version"] == "one"
+    project.assert_tidy(web)
+    web.fill_disk("/srv/tiny", 5 << 20)
+    assert "MiB are free" in project.fab("deploy", expect=5).output
+    web.free_disk("/srv/tiny")
+    (project.directory / "big").unlink()
+    assert_recovers(project)
+
+
+def test_a_host_that_is_down_stops_the_deploy_of_all(tmp_path: Path, fleet: Fleet, boot: Any) -> None:
+    machines = boot.all(("bookworm", "web1"), ("bookworm", "web2"))
+    project = Project(tmp_path / "tiny", fleet, machines, connect_timeout=3)
+    project.fab("deploy")
+    machines[1].poweroff_hard()
+    project.version("two")
+    said = project.fab("deploy", expect=4).output
+    assert machines[1].address in said
+    assert project.serving(machines[0])["version"] == "one"
+    assert project.states(machines[0]) == ["good"]
+    machines[1].boot_again()
+    machines[1].run("systemctl start tiny.service")
+    assert_recovers(project)
+
+
+def test_of_two_deploys_at_once_one_runs(project: Project, web: Machine) -> None:
+    _slow(project, web, "activate")
+    first = project.start("deploy")
+    test = _happened(web, "test -f /srv/tiny/.deploy/lock.json")
+    while not test():
+        assert first.poll() is None, first.communicate()[0]
+    said = project.fab("deploy", expect=8).output
+    assert "the deploy lock is held by" in said
+    waited = project.fab("deploy", "--lock-wait", "60").output
+    assert "waiting up to 60 s" in waited
+    assert "nothing to change" in waited
+    output, _ = first.communicate()
+    assert first.returncode == 0, output
