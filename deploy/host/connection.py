@@ -98,6 +98,12 @@ class Host:
         with contextlib.suppress(Exception):
             self._connection.close()
 
+    def end_sessions(self) -> None:
+        """End the running host programs; the next use starts them anew."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
+
     def abandon(self) -> None:
         """Cut the connection, so that whoever waits on it is woken; the next use logs in again."""
         self.close()
@@ -122,40 +128,32 @@ class Host:
             password = self.sudo_password
             channel.exec_command(quoted(privilege.as_user(command, user, password=bool(password))))
             if password:
-                self._answer_prompt(channel, user, password)
+                self._hand_over(channel, user, password)
         return channel
 
-    def _answer_prompt(self, channel: paramiko.Channel, user: str, password: str) -> None:
-        # sudo may not ask at all (NOPASSWD, or it remembers), so the first byte on either stream decides.
-        seen = b""
-        prompt = privilege.PROMPT.encode()
-        while not channel.recv_ready():
-            if channel.recv_stderr_ready():
-                seen += channel.recv_stderr(1 << 12)
-                if seen.endswith(prompt):
-                    channel.sendall(password.encode() + b"\n")
-                    seen = b""
-                    self._await_acceptance(channel, user)
-                    return
-            elif channel.exit_status_ready():
-                raise privilege.refused(self.name, user, seen.decode(errors="replace"))
-            else:
-                channel.status_event.wait(0.01)
+    def _hand_over(self, channel: paramiko.Channel, user: str, password: str) -> None:
+        """Answer sudo's prompt, if it asks at all, and wait until the command starts.
 
-    def _await_acceptance(self, channel: paramiko.Channel, user: str) -> None:
-        """Wait until what sudo started speaks; a second prompt means that the password was wrong."""
-        seen = b""
+        It may not ask (NOPASSWD, or it remembers), and a command may say nothing before it hears something: so the
+        command is made to begin with a word of ours.
+        """
+        said, ready, asked = b"", b"", 0
         prompt = privilege.PROMPT.encode()
-        while not channel.recv_ready():
-            if channel.recv_stderr_ready():
-                seen += channel.recv_stderr(1 << 12)
-                if prompt in seen:
-                    channel.close()
-                    raise privilege.refused(self.name, user, "sorry, try again")
-            elif channel.exit_status_ready():
-                raise privilege.refused(self.name, user, seen.decode(errors="replace"))
+        while ready != privilege.READY.encode():
+            if channel.recv_ready():
+                ready += channel.recv(1)
+            elif channel.recv_stderr_ready():
+                said += channel.recv_stderr(1 << 12)
+                if said.count(prompt) > asked:
+                    asked += 1
+                    if asked == 2:
+                        channel.close()
+                        raise privilege.refused(self.name, user, "sorry, try again")
+                    channel.sendall(password.encode() + b"\n")
+            elif channel.exit_status_ready() or channel.closed:
+                raise privilege.refused(self.name, user, said.decode(errors="replace"))
             else:
-                channel.status_event.wait(0.01)
+                channel.status_event.wait(0.005)
 
     def session(self, user: str = "") -> Session:
         """The host program, running as *user* ('' for the deploy user); started once and kept."""

@@ -5,12 +5,19 @@ from __future__ import annotations
 from ..errors import ConnectionFailed
 
 PROMPT = "[deploy] sudo password: "
+READY = "deploy-ready\n"
+
+_ANNOUNCE = 'printf \'deploy-ready\\n\'; exec "$0" "$@"'
 
 
 def as_user(command: list[str], user: str, *, password: bool) -> list[str]:
-    """*command* as *user*; without a password sudo is told never to ask (``-n``)."""
-    how = ["-S", "-p", PROMPT] if password else ["-n"]
-    return ["sudo", *how, "-H", "-u", user, "--", *command]
+    """*command* as *user*; without a password sudo is told never to ask (``-n``).
+
+    With one, the command says :data:`READY` before it begins, so that it is known when sudo has let go of its input.
+    """
+    if password:
+        return ["sudo", "-S", "-p", PROMPT, "-H", "-u", user, "--", "sh", "-c", _ANNOUNCE, *command]
+    return ["sudo", "-n", "-H", "-u", user, "--", *command]
 
 
 def refused(host: str, user: str, message: str) -> ConnectionFailed:

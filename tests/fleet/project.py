@@ -1,4 +1,4 @@
-"""An application on the laptop, and the `fab` command as a user runs it: a process of its own, its exit code, its words."""
+"""An application on the laptop, and `fab` as a user runs it: a process of its own, its exit code, its words."""
 
 from __future__ import annotations
 
@@ -78,6 +78,10 @@ class Project:
     def version(self, text: str) -> None:
         """Change the code."""
         (self.directory / "version.txt").write_text(text + "\n")
+
+    def more_dependencies(self) -> None:
+        """Change the lock file: werkzeug and jinja2 besides."""
+        (self.directory / "requirements.txt").write_text((self.directory / "requirements-more.txt").read_text())
 
     def environment(self) -> dict[str, str]:
         cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")

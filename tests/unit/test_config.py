@@ -125,10 +125,7 @@ def test_no_value_makes_a_traceback() -> None:
     """Every key with each of several wrong values: one ConfigurationError, or valid."""
     for key in [*config.Settings.model_fields, "nonsense"]:
         for value in (None, 0, -1, "", "x", [], [1], {}, {"a": 1}, [{"host": 3}], True, 1e300):
-            if key == "hosts":
-                wrong = section(stages={"staging": {"hosts": value}})
-            else:
-                wrong = section(**{key: value})
+            wrong = section(stages={"staging": {"hosts": value}}) if key == "hosts" else section(**{key: value})
             try:
                 config.load(wrong, "staging", "f")
             except ConfigurationError as error:
