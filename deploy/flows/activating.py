@@ -107,7 +107,14 @@ def restart(run: Run, host: Host, release: str) -> None:
 
 def _why(host: Host, service: Any) -> str:
     question = manager.inspect(service)
-    return host.run(str(question), user=question.user or host.login).output if question else ""
+    if question is None:
+        return ""
+    with contextlib.suppress(ConnectionFailed):
+        answer = host.run(str(question), user=question.user or host.login)
+        if answer.output and "sudo:" not in answer.output:
+            return answer.output
+    # sudo may allow the restart alone; a login user sees the state without the service's last words.
+    return host.run(str(question)).output
 
 
 def look(run: Run, host: Host, release: str) -> None:

@@ -6,6 +6,7 @@ The rest of the house knows neither Fabric's nor Paramiko's habits; what they ne
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,9 @@ from .bootstrap import quoted
 from .session import Session
 
 KEEPALIVE_S = 10
+
+# Paramiko logs tracebacks of its own thread, which Python prints where nobody handles them; we say what happened.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)

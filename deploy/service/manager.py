@@ -60,7 +60,8 @@ def inspect(service: Service) -> ServiceCommand | None:
     """The command that tells why a restart failed, None where the manager has none."""
     match service:
         case Systemd(user=False):
-            return ServiceCommand(("systemctl", "status", "--no-pager", "--full", "--lines=15", service.unit))
+            words = ("systemctl", "status", "--no-pager", "--full", "--lines=15", service.unit)
+            return ServiceCommand(words, "root" if service.sudo else "")
         case Supervisor():
             user = "root" if service.sudo else ""
             return ServiceCommand(("supervisorctl", "tail", service.program.rstrip(":*"), "stderr"), user)

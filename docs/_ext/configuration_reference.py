@@ -45,7 +45,7 @@ def reference() -> Iterator[str]:
 
 
 def _heading(title: str) -> tuple[str, ...]:
-    return ("", title, "-" * len(title), "")
+    return ("", title, "~" * len(title), "")
 
 
 def _fields(model: type[BaseModel]) -> Iterator[str]:
@@ -67,7 +67,7 @@ def _default(field: FieldInfo) -> str:
         return "has defaults"
     if value in (None, "", [], {}):
         return "optional"
-    return f"default ``{json.dumps(value)}``"
+    return f"default ``{value if isinstance(value, str) else json.dumps(value)}``"
 
 
 def _described(annotation: Any) -> str:
@@ -81,6 +81,8 @@ def _described(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return " | ".join(f"``{value}``" for value in arguments)
+    if origin is list and arguments[0] is config.HostSettings:
+        return f"list of addresses, or of mappings as `{_name(config.HostSettings)}`_ has"
     if origin is list:
         return f"list of {_described(arguments[0])}"
     if origin in (Union, types.UnionType):
@@ -106,8 +108,8 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 _NAMES = {
-    config.TargetSettings: "target: a mapping",
-    config.HostSettings: "hosts: a mapping",
+    config.TargetSettings: "a target",
+    config.HostSettings: "a host",
 }
 
 

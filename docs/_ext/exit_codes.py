@@ -1,4 +1,4 @@
-"""The directive ``exit-codes``: each code of :class:`deploy.errors.ExitCode`, with what its errors say of themselves."""
+"""The directive ``exit-codes``: each code of `deploy.errors.ExitCode`, and what its errors say of themselves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REMEDIES = {
     ExitCode.LOCKED: "Wait (``--lock-wait SECONDS``), or ``fab unlock --force`` if nobody deploys.",
     ExitCode.STAGING: "Read the message (disk, damaged wheel, rsync), then deploy again.",
     ExitCode.MIGRATION: "Mend the migration and deploy again. What it changed in the database before it failed stays.",
-    ExitCode.INTERRUPTED: "Deploy again when you like; what had been begun was taken back as far as hosts were in reach.",
+    ExitCode.INTERRUPTED: "Deploy again; what had been begun was taken back on the hosts that were in reach.",
 }
 
 

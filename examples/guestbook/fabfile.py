@@ -1,0 +1,3 @@
+from deploy import ns
+
+__all__ = ["ns"]
