@@ -1,6 +1,6 @@
 """Every error a user can meet: what happened, where, what to do next, and the exit code of its kind.
 
-Raised anywhere, caught once, at the top (:class:`deploy.tasks.FleetTask`).
+Raised anywhere, caught once, at the top (:class:`deploy.executor.FleetTask`).
 """
 
 from __future__ import annotations

@@ -229,7 +229,10 @@ def settle(run: Run, releases: Releases, entry: dict[str, Any], *, clean: bool) 
 def cleanup(run: Run, host: Host) -> str:
     """Remove old releases, venvs and wheels of one host; in words, '' where nothing went."""
     gone = host.call("cleanup", keep=run.settings.keep_releases)
-    parts = [f"{len(gone[kind])} {kind}" for kind in ("releases", "venvs", "wheels") if gone.get(kind)]
+    kinds = ("releases", "venvs", "wheels")
+    parts = [
+        f"{count} {kind.rstrip('s') if count == 1 else kind}" for kind in kinds if (count := len(gone.get(kind, ())))
+    ]
     return f"removed {', '.join(parts)}" if parts else ""
 
 

@@ -32,9 +32,9 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
                     live = ", ".join(sorted({run.facts[host]["live"] for host in run.hosts}))
                     run.report.say(f"nothing to change: {live} is live and good (--force re-activates it)")
                     return
-                releases = {host: str(run.facts[host]["live"]) for host in run.hosts}
-            else:
-                releases = dict.fromkeys(run.hosts, stage(run, code, bundles))
+                _reactivate(run)
+                return
+            releases = dict.fromkeys(run.hosts, stage(run, code, bundles))
             _activate(run, releases)
         summary(run)
 
@@ -58,6 +58,14 @@ def stage(run: Run, code: Snapshot, bundles: Bundles) -> str:
         _remember(run, release, error)
         raise
     return release
+
+
+def _reactivate(run: Run) -> None:
+    """Restart what is live and good, and look again; it stays good whatever comes of it."""
+    live = {host: str(run.facts[host]["live"]) for host in run.hosts}
+    activating.reboot(run, live, {})
+    activating.settle(run, live, steps.entry(run, "deploy --force"), clean=True)
+    summary(run)
 
 
 def _activate(run: Run, releases: activating.Releases) -> None:

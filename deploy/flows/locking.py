@@ -50,4 +50,4 @@ def unlock(config: Config, options: Options, *, force: bool) -> None:
             else:
                 raise Locked(failure.what, where=failure.where, hint=failure.hint) from None
         held = answer["held"]
-        run.report.say(f"unlocked; {held}" if held else f"{run.stage} was not locked")
+        run.report.say(f"unlocked; {held.replace('is held', 'was held')}" if held else f"{run.stage} was not locked")

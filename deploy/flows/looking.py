@@ -72,7 +72,7 @@ def check(config: Config, options: Options) -> None:
             said = f"Python {facts['python']}, {facts['free_bytes'] >> 20} MiB free, " + (
                 facts["live"] or "nothing live"
             )
-            run.report.say(said if not found else f"{len(found)} problems", host.name)
+            run.report.say(said if not found else f"{len(found)} in the way, see below", host.name)
         if problems:
             raise CheckFailed("a deploy would fail:\n  " + "\n  ".join(problems))
         plan.show_bundles(run)

@@ -29,7 +29,7 @@ def migrate(run: Run, release: str) -> None:
         result = host.run(command, user=host.deploy_user)
         if not result.ok:
             raise MigrationFailed(
-                f"the migration failed (exit {result.exited}); the former release still serves",
+                f"the migration failed (exit {result.exited}); nothing was activated",
                 where=host.name,
                 output=result.output,
                 hint=f"to see it again there: {command}",

@@ -21,11 +21,11 @@ def setup(config: Config, options: Options) -> None:
             plan.show_setup(run)
             return
         preparing.prepare(run, run.hosts)
-        missing = run.settings.shared.files
-        if missing:
-            run.report.say(f"next: put {', '.join(missing)} into shared/ on each host, then {run.fab('deploy')}")
-        else:
-            run.report.say(f"next: {run.fab('deploy')}")
+        probing.probe(run)
+        for host in run.hosts:
+            for name in run.facts[host]["shared_missing"]:
+                run.report.say(f"still missing: {host.base_path}/shared/{name}", host.name)
+        run.report.say(f"next: {run.fab('deploy')}")
 
 
 def create_bundle(config: Config, options: Options) -> None:
@@ -95,9 +95,9 @@ def update_deps(config: Config, options: Options) -> None:
             releases = {host: _incomplete(run, host, bundles[host].manifest.digest) for host in run.hosts}
             installing.update_deps(run, bundles, releases)
         if any(_staged(run, host) for host in run.hosts):
-            run.report.say(f"next: {run.fab('migrate-db')}, then {run.fab('activate')}")
+            run.report.say(f"next: fab {run.stage} migrate-db, then {run.fab('activate')}")
         else:
-            run.report.say(f"no release is pushed yet; next: {run.fab('push update-deps')}")
+            run.report.say(f"no release is pushed yet; next: {run.fab('push')}, then {run.fab('update-deps')}")
 
 
 def _incomplete(run: Run, host: Host, digest: str) -> str:
@@ -153,7 +153,10 @@ def activate(config: Config, options: Options) -> None:
                 run.report.say("nothing is staged, so there is nothing to activate")
                 return
             if lacking:
-                raise CheckFailed(f"nothing is staged on {', '.join(lacking)}", hint=run.fab("push update-deps"))
+                raise CheckFailed(
+                    f"nothing is staged on {', '.join(lacking)}",
+                    hint=f"{run.fab('push')}, then {run.fab('update-deps')}",
+                )
             if options.dry:
                 plan.show_activation(run, staged)
                 return

@@ -100,7 +100,7 @@ def look(layout: Layout, pid: int, identifier: str) -> dict[str, Any]:
     if seen.get(identifier):
         return {
             "verdict": "proven",
-            "detail": f"{len(seen[identifier])} processes run it, main process {pid}",
+            "detail": f"main process {pid} and {len(seen[identifier]) - 1} more",
         }
     if hidden:
         return {"verdict": "hidden", "detail": f"the processes of {pid} belong to another user"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from typing import Any
 
@@ -233,8 +234,17 @@ def cleanup(layout: Layout, keep: int) -> dict[str, Any]:
     records.save()
     used = {record["venv"] for record in records.releases.values() if record.get("venv")}
     pruned = venvs.prune(layout.base, used)
+    _forget_programs(layout)
     freed = shutil.disk_usage(layout.base).free - before
     return {"releases": gone + unknown, **pruned, "freed": max(0, freed)}
+
+
+def _forget_programs(layout: Layout) -> None:
+    """Remove host programs of other versions; the one that runs is on sys.path."""
+    own = {os.path.basename(path) for path in sys.path}
+    for name in os.listdir(layout.path(".deploy")):
+        if name.startswith("hostside-") and name.endswith(".pyz") and name not in own:
+            os.unlink(layout.path(".deploy", name))
 
 
 def now() -> str:

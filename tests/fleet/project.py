@@ -84,8 +84,13 @@ class Project:
         (self.directory / "requirements.txt").write_text((self.directory / "requirements-more.txt").read_text())
 
     def environment(self) -> dict[str, str]:
+        return self.environment_of(self.fleet)
+
+    @staticmethod
+    def environment_of(fleet: Fleet) -> dict[str, str]:
+        """The client's home, and the real cache: wheels are fetched once."""
         cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-        return {**self.fleet.environment(), "XDG_CACHE_HOME": cache}
+        return {**fleet.environment(), "XDG_CACHE_HOME": cache}
 
     def fab(self, *words: str, expect: int | None = 0, timeout: float = 180) -> Outcome:
         """Run `fab WORDS` with standard input closed, as cron does."""

@@ -2,6 +2,7 @@
 
 import io
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -14,10 +15,8 @@ from PIL import Image
 
 from .models import Entry
 
-try:
-    import crcmod.predefined
-except ImportError:  # only in requirements-native.txt
-    crcmod = None
+# Only in requirements-native.txt.
+CRCMOD = find_spec("crcmod") is not None
 
 # Read once, at start: so /health says which release this process runs, not which one lies on the disk by now.
 _MANIFEST = Path(__file__).resolve().parent.parent / ".release.json"
@@ -39,8 +38,8 @@ def book(request):
         Entry.objects.create(name=values["name"], message=plain(values["message"]), picture=picture)
         return redirect("/")
     footer = f"lxml {etree.__version__}, Pillow {Image.__version__}, psycopg {psycopg.pq.version()}"
-    if crcmod is not None:
-        footer += ", crcmod " + ("compiled" if crcmod.crcmod._usingExtension else "pure")
+    if CRCMOD:
+        footer += ", crcmod " + ("with" if find_spec("crcmod._crcfunext") else "without") + " its C extension"
     return render(
         request, "book.html", {"entries": Entry.objects.all()[:100], "form": form, "release": RELEASE, "footer": footer}
     )

@@ -1,0 +1,135 @@
+"""The whole deploy over real SSH servers on loopback, with no root and no systemd."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.local.conftest import FAB, LocalProject
+
+
+@pytest.mark.parametrize("strategy", ["rsync", "stream"])
+def test_deploy_change_and_roll_back(project: LocalProject, strategy: str) -> None:
+    if strategy == "rsync" and not shutil.which("rsync"):
+        pytest.skip("rsync is not installed")
+    project.configure(strategy)
+    odd = project.directory / "odd names"
+    odd.mkdir()
+    for name in ("-dash", "new\nline", "quote'\"", "ünïcode", "$(touch x)"):
+        (odd / name).write_text(name)
+    (odd / "link").symlink_to("-dash")
+    (odd / "empty").mkdir()
+    (odd / "run").write_text("#!/bin/sh\n")
+    (odd / "run").chmod(0o775)
+    (project.directory / ".git").mkdir()
+    (project.directory / ".env").write_text("never travels")
+
+    said = project.fab("deploy")
+    assert "is what runs" in said or not Path("/proc/self").exists()
+    assert project.version == "one"
+    release = (project.base / "current").resolve()
+    assert sorted(os.listdir(release / "odd names")) == sorted(os.listdir(odd))
+    assert (release / "odd names/run").stat().st_mode & 0o777 == 0o755
+    assert os.readlink(release / "odd names/link") == "-dash"
+    assert (release / ".env").read_text() == "SECRET=x\n"
+    assert not (release / ".git").exists()
+
+    (project.directory / "version.txt").write_text("two\n")
+    project.fab("deploy")
+    assert project.version == "two"
+    newer = (project.base / "current").resolve()
+    assert (newer / "serve.py").stat().st_ino == (release / "serve.py").stat().st_ino
+    assert "nothing to change" in project.fab("deploy")
+    project.fab("rollback")
+    assert project.version == "one"
+    assert not list(project.base.rglob(".partial-*"))
+
+
+def test_a_change_that_keeps_size_and_time_travels(project: LocalProject) -> None:
+    project.fab("deploy")
+    path = project.directory / "version.txt"
+    before = path.stat()
+    path.write_text("two\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    project.fab("deploy")
+    assert project.version == "two"
+
+
+def test_one_login_serves_the_whole_deploy(project: LocalProject) -> None:
+    project.fab("deploy")
+    assert project.host.logins == 1
+
+
+def test_without_a_terminal_lines_are_stamped_and_plain(project: LocalProject) -> None:
+    said = project.fab("deploy")
+    assert "\x1b[" not in said
+    assert all(line[:4].isdigit() for line in said.splitlines() if "current is" in line)
+
+
+def test_standard_input_may_be_closed_as_cron_closes_it(project: LocalProject) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"exec {FAB} deploy <&- 2>&1"], cwd=project.directory, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    assert project.version == "one"
+
+
+def test_an_unknown_host_key_is_refused_with_its_fingerprint(project: LocalProject) -> None:
+    project.host.directory.parent.joinpath("client/known_hosts").write_text("")
+    said = project.fab("status", expect=4)
+    assert "SHA256:" in said
+    assert "ssh-keyscan -p" in said
+
+
+def test_a_bad_key_is_named_with_its_file(project: LocalProject) -> None:
+    project.configure(extra="  keep_release: 3\n")
+    said = project.fab("deploy", expect=2)
+    assert "deploy.keep_release: unknown key; did you mean keep_releases?" in said
+    assert "fabric.yaml" in said
+
+
+def test_a_file_that_is_no_yaml_is_one_message(project: LocalProject) -> None:
+    (project.directory / "fabric.yaml").write_text("deploy: [unclosed")
+    assert "cannot be read" in project.fab("deploy", expect=2)
+    (project.directory / "fabric.yaml").write_text("deploy: [a, b]")
+    assert "must be a mapping" in project.fab("--list", expect=2)
+
+
+def test_a_stage_is_a_task_and_an_environment_variable(project: LocalProject) -> None:
+    more = "  default_stage: local\n"
+    project.configure(extra=more)
+    text = (project.directory / "fabric.yaml").read_text()
+    stages = f"stages: {{local: {{hosts: ['{project.host.address}']}}, other: {{hosts: [nowhere.invalid]}}}}"
+    text = "".join(line if "stages:" not in line else f"  {stages}\n" for line in text.splitlines(keepends=True))
+    (project.directory / "fabric.yaml").write_text(text)
+    assert "Choose stage other" in project.fab("--list")
+    assert project.host.address.rpartition("@")[2] in project.fab("status")
+    assert "nowhere.invalid" in project.fab("other", "status", expect=4)
+    environment = {**os.environ, "FABRIC_DEPLOY_STAGE": "other"}
+    done = subprocess.run([FAB, "status"], cwd=project.directory, env=environment, capture_output=True, text=True)
+    assert done.returncode == 4
+    assert "nowhere.invalid" in done.stderr
+
+
+def test_the_lock_is_taken_by_hand_and_let_go(project: LocalProject) -> None:
+    project.fab("lock", "--message", "hands off")
+    assert "hands off" in project.fab("deploy", expect=8)
+    assert "hands off" in project.fab("unlock")
+    start = time.monotonic()
+    project.fab("lock")
+    assert "waiting up to 1 s" in project.fab("deploy", "--lock-wait", "1", expect=8)
+    assert time.monotonic() - start > 1
+    project.fab("unlock", "--force")
+    project.fab("deploy")
+
+
+def test_a_lock_file_without_hashes_is_refused_by_name(project: LocalProject) -> None:
+    (project.directory / "requirements.txt").write_text("click==8.1.8\nmarkupsafe>=3\n")
+    said = project.fab("deploy", expect=3)
+    assert "click==8.1.8: no hash" in said
+    assert "markupsafe>=3: no exact version" in said
