@@ -59,6 +59,4 @@ def test_the_guestbook_stores_an_entry_with_a_picture_on_every_debian(tmp_path: 
     for machine in machines:
         release = json.loads(machine.run("cat /srv/guestbook/current/.release.json").stdout)["id"]
         assert release in done.stdout
-        assert machine.run(
-            "/srv/guestbook/current/.venv/bin/python -c 'import lxml.etree, psycopg, PIL._imaging'"
-        )
+        assert machine.run("/srv/guestbook/current/.venv/bin/python -c 'import lxml.etree, psycopg, PIL._imaging'")
