@@ -32,7 +32,7 @@ def main() -> int:
         for name, (ssh, _) in HOSTS.items():
             host = LoopbackHost(DEMO / name / "sshd", client, ssh)
             host.start()
-            print(f"{name}: {host.kind} on 127.0.0.1 port {ssh}")
+            print(f"{name}: {host.kind} on 127.0.0.1 port {ssh}", flush=True)
     except RuntimeError as error:
         print(f"error: {error}; end that program, or bin/demo stop", file=sys.stderr)
         return 2
@@ -41,9 +41,12 @@ def main() -> int:
             print(f"error: port {web} is taken by another program", file=sys.stderr)
             return 2
     prepare()
-    if (APP / "requirements-native.txt").name == requirements():
-        print("a compiler is here: one dependency is built from its C source")
+    if requirements() == "requirements-native.txt":
+        print("a compiler is here: one dependency is built from its C source", flush=True)
     code = subprocess.run([FAB, "deploy"], cwd=APP, check=False).returncode
+    if code == 0 and not all(taken(web) for _, web in HOSTS.values()):
+        # bin/demo stop ended them, and a deploy that has nothing to change restarts nothing.
+        code = subprocess.run([FAB, "restart"], cwd=APP, check=False).returncode
     if code == 0:
         say()
     return code

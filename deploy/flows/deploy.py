@@ -93,16 +93,12 @@ def _show(run: Run, code: Snapshot) -> None:
 def summary(run: Run) -> None:
     """The last thing seen: host, release, revision, seconds by phase."""
     records = {host: host.call("records") for host in run.hosts}
-    phases = list(
-        dict.fromkeys(phase for times in run.report.timeline.values() for phase in times if phase != "bundle")
-    )
     rows = []
     for host in run.hosts:
         live = records[host]["live"]
-        times = run.report.timeline.get(host.name, {})
-        seconds = [f"{times[phase]:.1f}" if phase in times else "" for phase in phases]
-        rows.append([host.name, live, records[host]["releases"].get(live, {}).get("revision", ""), *seconds])
-    run.report.table(["host", "release", "revision", *phases], rows)
+        seconds = ", ".join(f"{phase} {spent:.1f}" for phase, spent in run.report.timeline.get(host.name, {}).items())
+        rows.append([host.name, live, records[host]["releases"].get(live, {}).get("revision", ""), seconds])
+    run.report.table(["host", "release", "revision", "seconds by phase"], rows)
 
 
 def _names(run: Run) -> str:

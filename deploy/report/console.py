@@ -135,7 +135,8 @@ class LiveReport(Report):
     def warn(self, text: str, host: str = "") -> None:
         from rich.text import Text
 
-        self._console.print(Text("  ! ", style="yellow").append(f"{host}  " if host else "", style="cyan").append(text))
+        line = Text("  ").append("! ", style="yellow").append(f"{host}  " if host else "", style="cyan")
+        self._console.print(line.append(text))
 
     def progress(self, text: str, host: str = "") -> None:
         _, since = self._now.get(host, ("", time.monotonic()))
@@ -155,7 +156,10 @@ class LiveReport(Report):
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(*headers, box=box.SIMPLE_HEAD)
+        table = Table(box=box.SIMPLE_HEAD)
+        for index, header in enumerate(headers):
+            # What somebody may want to copy is never cut; the last column may take more lines.
+            table.add_column(header, no_wrap=index < len(headers) - 1, overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         self._console.print(table)
@@ -163,8 +167,8 @@ class LiveReport(Report):
     def _ended(self, host: str, text: str, ok: bool) -> None:
         from rich.text import Text
 
-        mark = Text("  ✓ ", style="green") if ok else Text("  ✗ ", style="red")
-        self._console.print(mark.append(f"{host}  ", style="cyan").append(text))
+        line = Text("  ").append("✓ " if ok else "✗ ", style="green" if ok else "red")
+        self._console.print(line.append(f"{host}  ", style="cyan").append(text))
 
     def _draw(self) -> Any:
         from rich.console import Group

@@ -92,7 +92,8 @@ def _raise(error: OSError) -> None:
 def revision(root: Path) -> str:
     """The commit that *root* is a working tree of, '' where it is none."""
     commit = _git(root, "rev-parse", "--short=7", "HEAD")
-    if not commit:
+    # A directory that its repository ignores has nothing to do with the commit.
+    if not commit or _git(root, "check-ignore", "."):
         return ""
     dirty = _git(root, "status", "--porcelain", "--untracked-files=normal", "--", ".")
     return f"{commit}-dirty" if dirty else commit
