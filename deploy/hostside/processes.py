@@ -98,9 +98,10 @@ def look(layout: Layout, pid: int, identifier: str) -> dict[str, Any]:
         detail = "; ".join(f"process {pids[0]} runs {name}" for name, pids in others.items())
         return {"verdict": "stale", "detail": detail}
     if seen.get(identifier):
+        more = len(seen[identifier]) - 1
         return {
             "verdict": "proven",
-            "detail": f"main process {pid} and {len(seen[identifier]) - 1} more",
+            "detail": f"main process {pid}" + (f" and {more} more" if more else ""),
         }
     if hidden:
         return {"verdict": "hidden", "detail": f"the processes of {pid} belong to another user"}
