@@ -148,6 +148,9 @@ class Target:
 def _tags(target: Target) -> list[Tag]:
     version = tuple(int(part) for part in target.python.split("."))
     platforms = target.platforms()
+    if target.system == "linux":
+        # What was built on such a machine is as good as it gets: `linux_x86_64` comes first, as in packaging.tags.
+        platforms = [platforms[-1], *platforms[:-1]]
     interpreter = f"cp{version[0]}{version[1]}"
     return [
         *cpython_tags(version, [interpreter], platforms),
