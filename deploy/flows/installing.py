@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..bundle import Bundle
+from ..bundle import Bundle, Wheel
 from ..errors import StagingFailed, as_kind, combine
 from ..fleet import parallel
 from ..host.connection import Host
-from ..host.session import HostFailure
 from ..version import __version__
 from .bundling import Bundles
 from .run import Run
@@ -31,19 +30,16 @@ def _install(run: Run, host: Host, bundle: Bundle, release: str) -> None:
     with run.report.step("update deps", host.name) as step:
         request = _request(bundle, release)
         result = host.call("install", step.progress, **request)
-        missing = set(result["missing"])
-        if missing:
-            for wheel in bundle.manifest.wheels:
-                if wheel.sha256 in missing:
-                    step.progress(f"uploading {wheel.filename}")
-                    _upload(host, bundle, wheel)
-            result = host.call("install", step.progress, **request)
+        sent: list[Wheel] = []
+        if result["missing"]:
+            sent = [wheel for wheel in bundle.manifest.wheels if wheel.sha256 in set(result["missing"])]
+            result = _upload_and_install(host, bundle, sent, request, step.progress)
         if result["missing"]:
             raise StagingFailed("wheels are missing after the upload", where=host.name, hint="deploy again")
-        size = sum(wheel.size for wheel in bundle.manifest.wheels if wheel.sha256 in missing)
         made = "is there already" if result["reused"] else f"made offline from {len(bundle.manifest.wheels)} wheels"
-        sent = f", {len(missing)} uploaded ({size / (1 << 20):.1f} MiB)" if missing else ""
-        step.outcome = f"venv {result['venv'][:12]} {made}{sent}"
+        size = sum(wheel.size for wheel in sent) / (1 << 20)
+        uploaded = f", {len(sent)} uploaded ({size:.1f} MiB)" if sent else ""
+        step.outcome = f"venv {result['venv'][:12]} {made}{uploaded}"
 
 
 def _request(bundle: Bundle, release: str) -> dict[str, Any]:
@@ -61,16 +57,22 @@ def _request(bundle: Bundle, release: str) -> dict[str, Any]:
     }
 
 
-def _upload(host: Host, bundle: Bundle, wheel: Any) -> None:
-    operation = ("add_wheel", {"filename": wheel.filename, "sha256": wheel.sha256, "size": wheel.size})
+def _upload_and_install(
+    host: Host, bundle: Bundle, wheels: Sequence[Wheel], request: dict[str, Any], progress: Callable[[str], None]
+) -> Any:
+    """Send *wheels* and ask for the venv behind them, in one round trip; the host works while they arrive."""
+    # The largest first, so that the host's processors end at about the same time.
+    ordered = sorted(wheels, key=lambda wheel: wheel.size, reverse=True)
+    told = [{"filename": wheel.filename, "sha256": wheel.sha256, "size": wheel.size} for wheel in ordered]
+    operations = [("add_wheels", {"wheels": told}), ("install", request)]
     with host.lost_means_failed():
-        try:
-            host.session().batch([operation], payload=_content(bundle, wheel))
-        except HostFailure as failure:
-            raise StagingFailed(f"{wheel.filename}: {failure.what}", where=host.name, hint=failure.hint) from None
+        return host.session().batch(operations, progress, _contents(bundle, ordered, progress))[-1]
 
 
-def _content(bundle: Bundle, wheel: Any) -> Iterator[bytes]:
-    with bundle.path(wheel).open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            yield chunk
+def _contents(bundle: Bundle, wheels: Sequence[Wheel], progress: Callable[[str], None]) -> Iterator[bytes]:
+    for number, wheel in enumerate(wheels, 1):
+        progress(f"uploading {wheel.filename} ({number} of {len(wheels)})")
+        with bundle.path(wheel).open("rb") as stream:
+            while chunk := stream.read(CHUNK):
+                yield chunk
+    progress("unpacking the last wheels")

@@ -56,7 +56,7 @@ class Session:
     ) -> list[Any]:
         """Perform *operations* in order, in one round trip.
 
-        :param payload: bytes for the last operation, sent right behind the request.
+        :param payload: bytes for the operation that takes them, sent right behind the request; one takes them at most.
         :raises HostFailure: the first that failed.
         :raises OSError, TimeoutError: the connection is gone; see :meth:`Host.lost_means_failed`.
         """

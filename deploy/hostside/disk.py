@@ -121,6 +121,17 @@ def discard(directory: str, name: str) -> None:
     remove(partial)
 
 
+def replace_directory(made: str, path: str) -> None:
+    """Give the directory *made* the name *path*; what has that name goes first, by a rename, and is removed after."""
+    directory, name = os.path.split(path)
+    former = os.path.join(directory, f"{PARTIAL}{name}.former")
+    remove(former)
+    if os.path.lexists(path):
+        os.rename(path, former)
+    os.rename(made, path)
+    remove(former)
+
+
 def sweep(directory: str) -> list[str]:
     """Remove what an earlier run left unfinished in *directory*; the names that went."""
     swept = []

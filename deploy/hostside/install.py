@@ -1,4 +1,4 @@
-"""Wheels into the store, and a venv out of it: what `update-deps` asks of a host. Opens no network connection."""
+"""A venv out of the store of wheels: what `update-deps` asks of a host. Opens no network connection."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from . import disk, releases, venvs, wheelstore
 from .failure import Failure
 from .layout import Layout
+from .wheelstore import Stored
 
 
 def venv_name(digest: str) -> str:
@@ -33,22 +34,6 @@ def check_digest(target: str, wheels: list[dict[str, Any]], digest: str) -> None
             "run fab create-bundle",
             "corrupt",
         )
-
-
-def add_wheel(layout: Layout, filename: str, sha256: str, size: int, stream: Any) -> dict[str, Any]:
-    """Take one wheel from *stream*, verify it, and unpack it into the store."""
-    if os.path.basename(filename) != filename or not all(c in "0123456789abcdef" for c in sha256):
-        raise Failure(f"{filename!r} is no wheel's name", kind="refused")
-    arriving = layout.path("wheels", f"{disk.PARTIAL}{sha256}.whl")
-    disk.remove(arriving)
-    descriptor = os.open(arriving, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with open(descriptor, "wb") as output:
-            releases.copy(stream, output, size)
-        wheelstore.add(layout.base, filename, sha256, arriving)
-    finally:
-        disk.remove(arriving)
-    return {}
 
 
 def install(
@@ -76,10 +61,17 @@ def install(
         damaged = verified(layout, wheels)
         if damaged:
             return {"missing": damaged}
-        venvs.assemble(layout.base, name, wheels, progress)
+        progress("compiling bytecode")
+        wheelstore.compile_lacking(layout.base, opened(layout, wheels))
+        progress("assembling the venv")
+        venvs.assemble(layout.base, name, opened(layout, wheels))
     if release:
         releases.complete(layout, release, name, {**manifest, "bundle": digest})
     return {"missing": [], "venv": name, "reused": reused}
+
+
+def opened(layout: Layout, wheels: list[dict[str, Any]]) -> list[Stored]:
+    return [wheelstore.open_stored(layout.base, wheel["sha256"]) for wheel in wheels]
 
 
 def verified(layout: Layout, wheels: list[dict[str, Any]]) -> list[str]:
@@ -87,18 +79,15 @@ def verified(layout: Layout, wheels: list[dict[str, Any]]) -> list[str]:
 
     :raises Failure: a venv holds links into a damaged wheel, so that one is damaged, too: a person has to know.
     """
-    damaged = []
-    for wheel in wheels:
-        try:
-            wheelstore.verify(wheelstore.open_stored(layout.base, wheel["sha256"]))
-        except Failure as failure:
-            holders = venvs.holders(layout.base, wheel["sha256"])
-            wheelstore.remove(layout.base, wheel["sha256"])
-            if holders:
-                shared = f"venvs {', '.join(name[:12] for name in holders)} share the damaged file"
-                raise Failure(f"{failure.what}; {shared}", "look at the disk, then deploy again", "corrupt") from None
-            damaged.append(wheel["sha256"])
-    return damaged
+    damaged = wheelstore.damaged(opened(layout, wheels))
+    shared = ""
+    for sha256, what in damaged.items():
+        if holders := venvs.holders(layout.base, sha256):
+            shared = f"{what}; venvs {', '.join(name[:12] for name in holders)} share the damaged file"
+        wheelstore.remove(layout.base, sha256)
+    if shared:
+        raise Failure(shared, "look at the disk, then deploy again", "corrupt")
+    return list(damaged)
 
 
 def lacking(layout: Layout, digest: str, wheels: list[dict[str, Any]]) -> dict[str, Any]:

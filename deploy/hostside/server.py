@@ -3,7 +3,7 @@
 A request is ``{"base": PATH, "ops": [[NAME, {ARGUMENT: VALUE}], ...]}``. The operations run in order; each gives a
 line ``{"result": ...}``; the first that fails gives ``{"failure": ...}`` and ends the request. While an operation
 works, a line ``{"beat": 1}`` every few seconds tells the laptop that this host is alive. What an operation receives
-beside its arguments (a wheel, files) follows the request on standard input, its length known to both sides.
+beside its arguments (wheels, files) follows the request on standard input, its length known to both sides.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ OPERATIONS = {
     "link_known": "releases.link_known",
     "receive": "releases.receive",
     "finish_push": "releases.finish_push",
-    "add_wheel": "install.add_wheel",
+    "add_wheels": "arrivals.add_wheels",
     "install": "install.install",
     "complete": "releases.complete",
     "activate": "releases.activate",
@@ -122,7 +122,7 @@ OPERATIONS = {
     "journal": "journal.append",
 }
 
-PAYLOAD = frozenset({"receive", "add_wheel"})
+PAYLOAD = frozenset({"receive", "add_wheels"})
 """The operations that read more than their request from standard input."""
 
 

@@ -1,4 +1,7 @@
-"""A wheel as a file: what the "Binary distribution format" of the PyPA specifications says is in it, checked."""
+"""A wheel as a file: what the "Binary distribution format" of the PyPA specifications says is in it, checked.
+
+All that can be known to be wrong with a wheel is found here, before anything of it is in the store.
+"""
 
 from __future__ import annotations
 
@@ -6,115 +9,194 @@ import base64
 import csv
 import email.parser
 import hashlib
+import io
 import os
+import re
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from . import entrypoints
+from .entrypoints import EntryPoint
 from .failure import Failure
 
 UNRECORDED = ("RECORD", "RECORD.jws", "RECORD.p7s")
+SCHEMES = ("purelib", "platlib", "headers", "scripts", "data")
+HASHES = ("sha256", "sha384", "sha512")
 
 
-def record_digest(content: bytes) -> str:
+def record_digest(content: bytes, algorithm: str = "sha256") -> str:
     """A hash as RECORD writes it: urlsafe base64 without padding ("Recording installed projects")."""
-    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+    digest = hashlib.new(algorithm, content).digest()
+    return f"{algorithm}=" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def is_as_recorded(content: bytes, expected: str) -> bool:
+    """Whether *content* has the hash *expected*, written as RECORD writes it."""
+    algorithm = expected.partition("=")[0]
+    return algorithm in HASHES and record_digest(content, algorithm) == expected.rstrip("=")
+
+
+def project_name(text: str) -> str:
+    """The name in a file's or directory's name, so that two spellings of it are equal (PyPA "Name normalization")."""
+    return re.sub(r"[-_.]+", "-", text.split("-")[0]).lower()
+
+
+def library_path(data: str, name: str) -> str:
+    """Where a file of a wheel goes below purelib or platlib, '' where it goes elsewhere.
+
+    :param data: the name of the wheel's ``.data`` directory, '' where it has none.
+    """
+    if not data or not name.startswith(data + "/"):
+        return name
+    scheme, _, rest = name[len(data) + 1 :].partition("/")
+    return rest if scheme in ("purelib", "platlib") else ""
 
 
 @dataclass(frozen=True)
-class Contents:
-    """What a wheel says of itself.
+class Member:
+    """A file of a wheel.
 
-    :ivar dist_info: the name of its ``.dist-info`` directory.
-    :ivar data: the name of its ``.data`` directory, whether it has one or not.
-    :ivar pure: where the root of the archive goes: purelib, else platlib.
+    :ivar digest: its hash as RECORD writes it.
+    :ivar size: its size as RECORD writes it, in bytes; may be ''.
     """
 
-    dist_info: str
-    data: str
-    pure: bool
+    name: str
+    content: bytes
+    executable: bool
+    digest: str
+    size: str
 
 
 class WheelFile:
-    """An open wheel."""
+    """An open wheel.
+
+    :ivar dist_info: the name of its ``.dist-info`` directory.
+    :ivar data: the name of its ``.data`` directory, '' where it has none.
+    :ivar pure: where the root of the archive goes: purelib, else platlib.
+    :ivar entry_points: the commands that it brings.
+    :raises Failure: kind ``corrupt``; it is no wheel, or not one that can be installed safely.
+    """
 
     def __init__(self, path: str, filename: str) -> None:
         self.filename = filename
         try:
             self._archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise Failure(f"{filename} is no wheel: {error}", kind="corrupt") from None
-        self.members = [info for info in self._archive.infolist() if not info.is_dir()]
-        for info in self.members:
-            self._check_name(info)
-        self.contents = self._contents()
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise self._corrupt(f"is no wheel: {error}") from None
+        self._members = [info for info in self._archive.infolist() if not info.is_dir()]
+        self._check_names()
+        tops = {info.filename.partition("/")[0] for info in self._members if "/" in info.filename}
+        self.dist_info = self._dist_info(tops)
+        self.data = self._data(tops)
+        self.pure = self._is_pure()
         self._record = self._read_record()
+        self.entry_points = self._entry_points()
 
-    def _check_name(self, info: zipfile.ZipInfo) -> None:
-        parts = info.filename.split("/")
-        if info.filename.startswith("/") or "\\" in info.filename or "\0" in info.filename or {"..", "."} & set(parts):
-            raise Failure(f"{self.filename} holds a path that leaves the venv: {info.filename}", kind="corrupt")
-        if stat.S_ISLNK(info.external_attr >> 16):
-            raise Failure(f"{self.filename} holds a symbolic link: {info.filename}", kind="corrupt")
+    def _corrupt(self, what: str) -> Failure:
+        return Failure(f"{self.filename} {what}", kind="corrupt")
 
-    def _contents(self) -> Contents:
-        tops = {info.filename.split("/")[0] for info in self.members}
-        infos = [name for name in tops if name.endswith(".dist-info")]
-        if len(infos) != 1:
-            raise Failure(f"{self.filename} holds {len(infos)} .dist-info directories; a wheel has one", kind="corrupt")
-        headers = email.parser.Parser().parsestr(self._text(f"{infos[0]}/WHEEL"))
-        version = headers.get("Wheel-Version", "")
+    def _check_names(self) -> None:
+        names: set[str] = set()
+        directories: set[str] = set()
+        for info in self._members:
+            name = info.filename
+            if name.startswith("/") or "\\" in name or "\0" in name or {"..", ".", ""} & set(name.split("/")):
+                raise self._corrupt(f"holds a path that leaves the venv: {name!r}")
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise self._corrupt(f"holds a symbolic link: {name}")
+            if name in names:
+                raise self._corrupt(f"holds {name} twice")
+            names.add(name)
+            parent = name
+            while (parent := parent.rpartition("/")[0]) and parent not in directories:
+                directories.add(parent)
+        if both := names & directories:
+            raise self._corrupt(f"holds {min(both)} as a file and as a directory")
+
+    def _dist_info(self, tops: set[str]) -> str:
+        found = [name for name in tops if name.endswith(".dist-info")]
+        if len(found) != 1:
+            raise self._corrupt(f"holds {len(found)} .dist-info directories; a wheel has one")
+        if project_name(found[0]) != project_name(self.filename):
+            raise self._corrupt(f"holds {found[0]}, which is another project's")
+        return found[0]
+
+    def _data(self, tops: set[str]) -> str:
+        found = [name for name in tops if name.endswith(".data")]
+        if len(found) > 1 or any(project_name(name) != project_name(self.dist_info) for name in found):
+            raise self._corrupt(f"holds {', '.join(sorted(found))}; a wheel has one .data directory, of its own name")
+        for info in self._members:
+            top, _, rest = info.filename.partition("/")
+            if top in found and (rest.partition("/")[0] not in SCHEMES or "/" not in rest):
+                raise self._corrupt(f"has a file for an unknown scheme: {info.filename}")
+        return found[0] if found else ""
+
+    def _is_pure(self) -> bool:
+        headers = email.parser.Parser().parsestr(self._text("WHEEL"))
+        version = headers.get("Wheel-Version", "").strip()
         if version.partition(".")[0] != "1":
-            raise Failure(f"{self.filename} has wheel version {version or 'none'}; 1.x is understood", kind="corrupt")
-        stem = infos[0][: -len(".dist-info")]
-        return Contents(infos[0], f"{stem}.data", headers.get("Root-Is-Purelib", "").lower() == "true")
+            raise self._corrupt(f"has wheel version {version or 'none'}; 1.x is understood")
+        return headers.get("Root-Is-Purelib", "").strip().lower() == "true"
 
     def _text(self, name: str) -> str:
+        """A file of the ``.dist-info`` directory."""
         try:
-            return self._archive.read(name).decode("utf-8")
-        except (KeyError, UnicodeDecodeError, zipfile.BadZipFile):
-            raise Failure(f"{self.filename} lacks {name}", kind="corrupt") from None
+            return self._content(self._archive.getinfo(f"{self.dist_info}/{name}")).decode("utf-8")
+        except (KeyError, UnicodeDecodeError):
+            raise self._corrupt(f"lacks {self.dist_info}/{name}, or it is no text") from None
 
-    def _read_record(self) -> dict[str, str]:
-        rows = csv.reader(self._text(f"{self.contents.dist_info}/RECORD").splitlines())
-        return {row[0]: row[1] for row in rows if row}
+    def _content(self, info: zipfile.ZipInfo) -> bytes:
+        try:
+            return self._archive.read(info)
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+            raise self._corrupt(f"is damaged: {info.filename}: {error}") from None
 
-    def recorded(self, name: str) -> str:
-        """The hash that RECORD gives for a member.
-
-        :raises Failure: it gives none, or one that is weaker than SHA-256.
-        """
-        value = self._record.get(name, "")
-        if not value.startswith(("sha256=", "sha384=", "sha512=")):
-            raise Failure(f"{self.filename}: RECORD has no hash for {name}", kind="corrupt")
-        return value
-
-    def files(self) -> Iterator[tuple[str, bytes, bool]]:
-        """Every file: name, content, whether it is executable; each checked against RECORD.
-
-        :raises Failure: a file is not what RECORD says, or is lacking.
-        """
-        unrecorded = {f"{self.contents.dist_info}/{name}" for name in UNRECORDED}
-        seen = set()
-        for info in self.members:
-            name = info.filename
-            if name in seen:
-                raise Failure(f"{self.filename} holds {name} twice", kind="corrupt")
-            seen.add(name)
-            try:
-                content = self._archive.read(info)
-            except (zipfile.BadZipFile, zipfile.zlib.error, NotImplementedError, EOFError) as error:  # type: ignore[attr-defined]
-                raise Failure(f"{self.filename}: {name} is damaged: {error}", kind="corrupt") from None
-            if name not in unrecorded:
-                algorithm, _, expected = self.recorded(name).partition("=")
-                digest = base64.urlsafe_b64encode(hashlib.new(algorithm, content).digest()).decode().rstrip("=")
-                if digest != expected.rstrip("="):
-                    raise Failure(f"{self.filename}: {name} is not what RECORD says", kind="corrupt")
-            yield name, content, bool((info.external_attr >> 16) & 0o111)
-        lacking = set(self._record) - seen
+    def _read_record(self) -> dict[str, tuple[str, str]]:
+        record: dict[str, tuple[str, str]] = {}
+        try:
+            for row in csv.reader(io.StringIO(self._text("RECORD"), newline=""), strict=True):
+                if not row or row[0].endswith("/"):
+                    continue
+                name, digest, size = row
+                if record.setdefault(name, (digest, size)) != (digest, size):
+                    raise self._corrupt(f"has a RECORD that lists {name} twice, with two hashes")
+        except (ValueError, csv.Error):
+            raise self._corrupt("has a RECORD that is not what the specification says") from None
+        lacking = set(record) - {info.filename for info in self._members}
         if lacking:
-            raise Failure(f"{self.filename} lacks {min(lacking)}, which RECORD lists", kind="corrupt")
+            raise self._corrupt(f"lacks {min(lacking)}, which RECORD lists")
+        return record
+
+    def _entry_points(self) -> list[EntryPoint]:
+        name = f"{self.dist_info}/entry_points.txt"
+        if not any(info.filename == name for info in self._members):
+            return []
+        try:
+            return entrypoints.parse(self._text("entry_points.txt"))
+        except ValueError as error:
+            raise self._corrupt(f"has an entry point that is none: {error}") from None
+
+    def members(self) -> Iterator[Member]:
+        """Every file, in the archive's order, each checked against RECORD; RECORD itself and its signatures are not
+        among them.
+
+        :raises Failure: a file is not what RECORD says, or has no hash there, or one weaker than SHA-256.
+        """
+        unrecorded = {f"{self.dist_info}/{name}" for name in UNRECORDED}
+        for info in self._members:
+            name = info.filename
+            if name in unrecorded:
+                continue
+            digest, size = self._record.get(name, ("", ""))
+            if digest.partition("=")[0] not in HASHES:
+                raise self._corrupt(f"has a RECORD without a hash for {name}")
+            content = self._content(info)
+            if not is_as_recorded(content, digest):
+                raise self._corrupt(f"is damaged: {name} is not what RECORD says")
+            yield Member(name, content, bool((info.external_attr >> 16) & 0o111), digest, size)
 
 
 def write(path: str, content: bytes, executable: bool = False) -> None:

@@ -1,32 +1,52 @@
 """The host's store of wheels: each one verified, unpacked and byte-compiled once; venvs are links into it.
 
-``wheels/<sha256>/tree/`` holds the files as they are in the archive, ``wheel.json`` what the wheel says of itself,
-``bytecode-<tag>.json`` the hashes of the bytecode made for one interpreter.
+``wheels/<sha256>/tree/`` holds the files as they are in the archive; ``wheel.json`` says what they are, with a hash
+of each; ``bytecode-<tag>.json`` does so for the bytecode of one interpreter. Both documents are sealed with a hash of
+their own: a power cut may leave any file empty, and what is half there must not be taken for a smaller wheel.
 """
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from . import bytecode, disk, tree
+from . import bytecode, disk, workers
+from .entrypoints import EntryPoint
 from .failure import Failure
-from .wheelfile import UNRECORDED, WheelFile, record_digest, write
+from .wheelfile import Member, WheelFile, is_as_recorded, library_path, write
+
+SCHEMA = 2
+VERIFIED_AT_ONCE = 400
+"""Files that one task reads when a wheel in the store is verified."""
 
 # What this process has verified while unpacking it need not be read again.
 _fresh: set[str] = set()
+
+
+class File(NamedTuple):
+    """A file of a stored wheel.
+
+    *digest* and *size* are as RECORD writes them; *kind* is ``f`` (file), ``x`` (executable) or ``s`` (a script that
+    wants the venv's interpreter in its first line).
+    """
+
+    name: str
+    digest: str
+    size: str
+    kind: str
 
 
 @dataclass(frozen=True)
 class Stored:
     """A wheel in the store.
 
+    :ivar data: the name of its ``.data`` directory, '' where it has none.
     :ivar tree: the directory with its files.
-    :ivar bytecode: path below *tree* → hash, for the running interpreter.
+    :ivar bytecode: path below *tree* → hash, for the running interpreter; None where none was made yet.
     """
 
     sha256: str
@@ -34,13 +54,19 @@ class Stored:
     dist_info: str
     data: str
     pure: bool
+    files: list[File]
+    entry_points: list[EntryPoint]
     tree: str
-    bytecode: dict[str, str]
+    bytecode: dict[str, str] | None
 
-    def record(self) -> list[list[str]]:
-        """The rows of the wheel's own RECORD."""
-        with open(os.path.join(self.tree, self.dist_info, "RECORD"), encoding="utf-8", newline="") as stream:
-            return [row for row in csv.reader(stream) if row]
+    def sources(self) -> list[tuple[str, str, int]]:
+        """What is compiled, as :func:`bytecode.shares` takes it: what goes to purelib or platlib. Scripts are not."""
+        found = []
+        for file in self.files:
+            installed = library_path(self.data, file.name)
+            if installed.endswith(".py"):
+                found.append((file.name, installed, int(file.size) if file.size.isdigit() else 0))
+        return found
 
 
 def folder(base: str, sha256: str) -> str:
@@ -49,102 +75,151 @@ def folder(base: str, sha256: str) -> str:
 
 def missing(base: str, wheels: Sequence[dict[str, Any]]) -> list[str]:
     """The SHA-256 of those of *wheels* that are not in the store."""
-    return [wheel["sha256"] for wheel in wheels if not os.path.isfile(folder(base, wheel["sha256"]) + "/wheel.json")]
+    return [wheel["sha256"] for wheel in wheels if _read(folder(base, wheel["sha256"]), "wheel.json") is None]
 
 
-def add(base: str, filename: str, sha256: str, path: str) -> None:
-    """Verify and unpack a wheel.
+def unpack(path: str, filename: str, partial: str) -> list[tuple[str, str, int]]:
+    """Unpack a verified wheel file into the directory *partial*, and write what it is beside it.
 
-    :raises Failure: kind ``corrupt``; the file is not the one of that hash, or lies about what it holds.
+    :returns: the sources that have to be compiled, as :func:`bytecode.shares` takes them.
+    :raises Failure: kind ``corrupt``; it lies about what it holds.
     """
-    if tree.file_digest(path) != sha256:
-        raise Failure(
-            f"{filename} was damaged on the way: it is not what the manifest names", "deploy again", "corrupt"
-        )
-    store = os.path.join(base, "wheels")
-    partial = os.path.join(store, disk.PARTIAL + sha256)
-    disk.discard(store, sha256)
     wheel = WheelFile(path, filename)
     root = os.path.join(partial, "tree")
     os.makedirs(root, 0o755)
     made = {""}
-    for name, content, executable in wheel.files():
+    files, sources = [], []
+    for member in wheel.members():
+        workers.stop_if_orphaned()
+        name = member.name
+        if bytecode.is_bytecode(name):
+            continue  # ours takes its place
         parent = os.path.dirname(name)
         if parent not in made:
             os.makedirs(os.path.join(root, parent), 0o755, exist_ok=True)
             made.add(parent)
-        write(os.path.join(root, name), content, executable)
-    contents = wheel.contents
-    disk.write_json(
-        os.path.join(partial, "wheel.json"),
-        {"filename": filename, "dist_info": contents.dist_info, "data": contents.data, "pure": contents.pure},
-    )
-    os.rename(partial, folder(base, sha256))
+        file = File(name, member.digest, member.size, _kind(wheel, member))
+        write(os.path.join(root, name), member.content, file.kind != "f")
+        files.append(file)
+        installed = library_path(wheel.data, name)
+        if installed.endswith(".py"):
+            sources.append((name, installed, len(member.content)))
+    document = {
+        "filename": filename,
+        "dist_info": wheel.dist_info,
+        "data": wheel.data,
+        "pure": wheel.pure,
+        "files": files,
+        "entry_points": wheel.entry_points,
+    }
+    _write(partial, "wheel.json", document)
+    return sources
+
+
+def _kind(wheel: WheelFile, member: Member) -> str:
+    if wheel.data and member.name.startswith(f"{wheel.data}/scripts/"):
+        return "s" if member.content.startswith(b"#!python") else "x"
+    return "x" if member.executable else "f"
+
+
+def admit(base: str, sha256: str, partial: str, compiled: dict[str, str]) -> None:
+    """Give an unpacked wheel its place in the store."""
+    _write(partial, _bytecode_file(), compiled)
+    # What is in its place was found damaged, or it would not have been sent.
+    disk.replace_directory(partial, folder(base, sha256))
     _fresh.add(sha256)
 
 
 def open_stored(base: str, sha256: str) -> Stored:
-    """What the store knows of a wheel; its bytecode for the running interpreter may be lacking."""
-    place = folder(base, sha256)
-    document = disk.read_json(os.path.join(place, "wheel.json"))
-    if document is None:
-        raise Failure(f"wheel {sha256} is not in the store", "deploy again", "corrupt")
-    compiled = disk.read_json(_bytecode_path(place)) or {}
-    return Stored(sha256=sha256, tree=os.path.join(place, "tree"), bytecode=compiled, **document)
+    """What the store knows of a wheel.
 
-
-def _bytecode_path(place: str) -> str:
-    return os.path.join(place, f"bytecode-{bytecode.cache_tag()}.json")
-
-
-def verify(stored: Stored) -> None:
-    """Read every file of a stored wheel and compare it with RECORD, bytecode with what was noted when it was made.
-
-    :raises Failure: kind ``corrupt``, naming the wheel and the file.
+    :raises Failure: kind ``corrupt``; it is not there, or what is there is not what was written.
     """
-    if stored.sha256 in _fresh:
-        return
-    unrecorded = {f"{stored.dist_info}/{name}" for name in UNRECORDED}
-    for name, expected, _size in stored.record():
-        if name not in unrecorded:
-            _compare(stored, name, expected)
-    for name, expected in stored.bytecode.items():
-        _compare(stored, name, expected)
+    place = folder(base, sha256)
+    document = _read(place, "wheel.json")
+    if document is None:
+        raise Failure(f"wheel {sha256} is not in the store, or is damaged there", "deploy again", "corrupt")
+    document["files"] = [File(*row) for row in document["files"]]
+    document["entry_points"] = [EntryPoint(*row) for row in document["entry_points"]]
+    return Stored(sha256=sha256, tree=os.path.join(place, "tree"), bytecode=_read(place, _bytecode_file()), **document)
 
 
-def _compare(stored: Stored, name: str, expected: str) -> None:
+def _bytecode_file() -> str:
+    return f"bytecode-{bytecode.cache_tag()}.json"
+
+
+def _write(place: str, name: str, value: Any) -> None:
+    # Not synced: the venv that is made of it is synced with it, and until then a wheel can be sent again.
+    text = json.dumps({"schema": SCHEMA, "value": value, "seal": _seal(value)})
+    path = os.path.join(place, name)
+    disk.remove(path)
+    write(path, text.encode())
+
+
+def _read(place: str, name: str) -> Any:
+    """A document, None where it is not there, not whole, or of another schema."""
     try:
-        with open(os.path.join(stored.tree, name), "rb") as stream:
-            content = stream.read()
-    except FileNotFoundError:
-        content = b""
-    if expected.startswith("sha256=") and record_digest(content) != expected:
-        raise Failure(f"{stored.filename} is damaged on this host: {name} is not what it was", kind="corrupt")
+        with open(os.path.join(place, name), encoding="utf-8") as stream:
+            document = json.load(stream)
+        if document["schema"] == SCHEMA and document["seal"] == _seal(document["value"]):
+            return document["value"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        pass
+    return None
 
 
-def compile_stored(base: str, wheels: Sequence[Stored]) -> None:
-    """Make the bytecode that is lacking for the running interpreter, of all *wheels* at once."""
-    lacking = [stored for stored in wheels if not os.path.isfile(_bytecode_path(folder(base, stored.sha256)))]
-    sources = {os.path.join(stored.tree, name): stored for stored in lacking for name in _python_files(stored)}
-    if not lacking:
-        return
-    by_wheel: dict[str, dict[str, str]] = {stored.sha256: {} for stored in lacking}
-    for path, digest in bytecode.compile_all(list(sources)).items():
-        sha256 = os.path.relpath(path, os.path.join(base, "wheels")).split(os.sep)[0]
-        place = os.path.join(folder(base, sha256), "tree")
-        by_wheel[sha256][os.path.relpath(path, place)] = digest
-    for sha256, made in by_wheel.items():
-        disk.write_atomically(_bytecode_path(folder(base, sha256)), json.dumps(made))
+def _seal(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _python_files(stored: Stored) -> list[str]:
-    """The files that are compiled: what goes to purelib or platlib. Scripts are not."""
-    libraries = (f"{stored.data}/purelib/", f"{stored.data}/platlib/")
-    return [
-        name
-        for name, *_ in stored.record()
-        if name.endswith(".py") and (not name.startswith(f"{stored.data}/") or name.startswith(libraries))
+def damaged(wheels: Sequence[Stored]) -> dict[str, str]:
+    """Read every file of *wheels*: SHA-256 of those that are damaged → a sentence that names the wheel and the file."""
+    tasks = []
+    for stored in wheels:
+        if stored.sha256 in _fresh:
+            continue
+        expected = [(file.name, file.digest) for file in stored.files] + list((stored.bytecode or {}).items())
+        for start in range(0, len(expected), VERIFIED_AT_ONCE):
+            tasks.append([stored.sha256, stored.tree, expected[start : start + VERIFIED_AT_ONCE]])
+    filenames = {stored.sha256: stored.filename for stored in wheels}
+    return {
+        sha256: f"{filenames[sha256]} is damaged on this host: {name} is not what it was"
+        for sha256, name in workers.map_all("compare", _compare, tasks)
+        if name
+    }
+
+
+def _compare(sha256: str, tree: str, expected: list[tuple[str, str]]) -> tuple[str, str]:
+    """The wheel, and the first of its files that is not as *expected*, '' where all are."""
+    for name, digest in expected:
+        workers.stop_if_orphaned()
+        try:
+            with open(os.path.join(tree, name), "rb") as stream:
+                content = stream.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return sha256, name
+        if not is_as_recorded(content, digest):
+            return sha256, name
+    return sha256, ""
+
+
+def compile_lacking(base: str, wheels: Sequence[Stored]) -> None:
+    """Make the bytecode of those of *wheels* that have none for the running interpreter."""
+    lacking = {stored.sha256: stored for stored in wheels if stored.bytecode is None}
+    made: dict[str, dict[str, str]] = {sha256: {} for sha256 in lacking}
+    tasks = [
+        [sha256, stored.tree, share]
+        for sha256, stored in lacking.items()
+        for share in bytecode.shares(stored.sources())
     ]
+    for sha256, compiled in workers.map_all("compile", compile_share, tasks):
+        made[sha256].update(compiled)
+    for sha256, compiled in made.items():
+        _write(folder(base, sha256), _bytecode_file(), compiled)
+
+
+def compile_share(sha256: str, tree: str, names: list[list[str]]) -> tuple[str, dict[str, str]]:
+    return sha256, bytecode.compile_files(tree, names)
 
 
 def remove(base: str, sha256: str) -> None:

@@ -25,11 +25,13 @@ OWN = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json"}
 ASSEMBLE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from hostside import venvs, wheelstore
-base, wheels = sys.argv[2], json.loads(sys.argv[3])
+from hostside import arrivals, install, venvs
+from hostside.layout import Layout
+layout, wheels = Layout(sys.argv[2]), json.loads(sys.argv[3])
 for wheel in wheels:
-    wheelstore.add(base, wheel["filename"], wheel["sha256"], wheel["path"])
-venvs.assemble(base, "ours", wheels, lambda text: None)
+    with open(wheel["path"], "rb") as stream:
+        arrivals.add_wheels(layout, [wheel], stream)
+venvs.assemble(layout.base, "ours", install.opened(layout, wheels))
 """
 
 
