@@ -16,7 +16,7 @@ namespace :app do
       within release_path do
         execute "cmp -s #{release_path}/requirements.txt #{shared_path}/requirements.txt || " \
                 "{ test -d #{shared_path}/venv || python3 -m venv #{shared_path}/venv; " \
-                "#{shared_path}/venv/bin/pip install -q --no-index --find-links /srv/cap-wheels -r #{release_path}/requirements.txt && " \
+                "#{shared_path}/venv/bin/pip install -q --no-index --find-links /srv/cap-wheels --require-hashes -r #{release_path}/requirements.txt && " \
                 "cp #{release_path}/requirements.txt #{shared_path}/requirements.txt; }"
         execute "ln -sfn #{shared_path}/venv #{release_path}/.venv"
       end
@@ -32,7 +32,7 @@ namespace :app do
   task :restart do
     on roles(:app) do
       execute "sudo -n systemctl restart cap.service"
-      execute "curl -sf --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:8002/"
+      execute "for n in $(seq 200); do curl -sf http://127.0.0.1:8002/ && exit 0; sleep 0.05; done; exit 1"
     end
   end
 end
