@@ -41,7 +41,9 @@ class Source(Model):
     """Where the code comes from and how it travels."""
 
     strategy: Literal["auto", "rsync", "stream"] = Field(
-        "auto", description="`rsync`, `stream` (over the connection itself), or `auto`: rsync where both ends have it."
+        "auto",
+        description="`rsync`, `stream` (over the connection itself), or `auto`: rsync where both ends have it, "
+        "and the stream for little.",
     )
     path: str = Field(".", description="The directory to push, relative to the fabfile.")
     exclude: list[str] = Field(

@@ -11,10 +11,11 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from ..errors import DeployError, Locked
 from ..host.connection import Host
-from ..host.session import HostFailure, Session
+from ..host.session import HostFailure, Operations, Session
 
 
 def whoami() -> dict[str, str]:
@@ -32,6 +33,8 @@ class DeployLock:
     :param prepare: makes the directories of the host, called where they are lacking.
     :param wait_s: how long to wait for another deploy.
     :param say: told once when there is somebody to wait for, and when a dead run's lock is taken over.
+    :param then: what the primary is asked in the same round trip, once the lock is ours; see :attr:`found`.
+    :ivar found: the results of *then*.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class DeployLock:
         wait_s: float,
         prepare: Callable[[], None],
         say: Callable[[str], None],
+        then: Operations = (),
     ) -> None:
         self._primary = primary
         self._message = message
@@ -50,9 +54,12 @@ class DeployLock:
         self._wait_s = wait_s
         self._prepare = prepare
         self._say = say
+        self._then = then
+        self.found: list[Any] = []
         self._token = secrets.token_hex(16)
         self._done = threading.Event()
         self._lost = ""
+        self._released = False
         self._extender = threading.Thread(target=self._extend, daemon=True)
 
     def __enter__(self) -> DeployLock:
@@ -85,7 +92,8 @@ class DeployLock:
         told = prepared = False
         while True:
             try:
-                answer = self._primary.call("lock", token=self._token, owner=owner, expiry=self._expiry_s)
+                take = ("lock", {"token": self._token, "owner": owner, "expiry": self._expiry_s})
+                answer, *self.found = self._primary.batch([take, *self._then])
             except HostFailure as failure:
                 if failure.kind == "unprepared" and not prepared:
                     self._prepare()
@@ -119,6 +127,17 @@ class DeployLock:
             except DeployError:
                 session = None  # a lost connection is the deploy's own to report
 
+    def last_request(self) -> Operations:
+        """What lets go of the lock, to be sent behind the run's last work; leaving sends it again only if it failed."""
+        self._done.set()
+        return [("unlock", {"token": self._token})]
+
+    def was_released(self) -> None:
+        """The answer to :meth:`last_request` has come."""
+        self._released = True
+
     def _release(self) -> None:
+        if self._released:
+            return
         with contextlib.suppress(DeployError):
             self._primary.call("unlock", token=self._token)

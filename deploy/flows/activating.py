@@ -213,22 +213,34 @@ def _former(run: Run, host: Host, release: str) -> str:
 def settle(run: Run, releases: Releases, entry: dict[str, Any], *, clean: bool) -> None:
     """Record that the releases are good, write the journal, clean up. None of it may fail what was deployed."""
 
+    # With one host, the lock that lies on it is let go of in the same round trip.
+    last = run.lock.last_request() if run.lock and list(releases) == [run.primary] else []
+
     def finish(host: Host) -> None:
         release = releases[host]
         judged = ("judge", {"identifier": release, "verdict": "good", "reason": ""})
-        host.batch([judged, ("journal", {"entry": {**entry, "release": release, "outcome": "good"}})])
-        if clean:
-            with run.report.step("clean up", host.name) as step:
-                step.outcome = cleanup(run, host)
+        noted = ("journal", {"entry": {**entry, "release": release, "outcome": "good"}})
+        with run.report.step("clean up", host.name) as step:
+            wiped = [("cleanup", {"keep": run.settings.keep_releases})] if clean else []
+            results = host.batch([judged, noted, *wiped, *last])
+            if clean:
+                step.outcome = _removed(run, host, results[2])
 
     _, failures = parallel.attempt(list(releases), finish)
+    if last and not failures and run.lock:
+        run.lock.was_released()
     for host, error in failures.items():
         run.report.warn(f"the release serves, but cleaning up failed: {error.what}", host.name)
 
 
 def cleanup(run: Run, host: Host) -> str:
     """Remove old releases, venvs and wheels of one host; in words, '' where nothing went."""
-    gone = host.call("cleanup", keep=run.settings.keep_releases)
+    return _removed(run, host, host.call("cleanup", keep=run.settings.keep_releases))
+
+
+def _removed(run: Run, host: Host, gone: dict[str, Any]) -> str:
+    if gone["problem"]:
+        run.report.warn(f"not all could be cleaned up: {gone['problem']}", host.name)
     kinds = ("releases", "venvs", "wheels")
     parts = [
         f"{count} {kind.rstrip('s') if count == 1 else kind}" for kind in kinds if (count := len(gone.get(kind, ())))

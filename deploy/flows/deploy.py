@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from fabric import Config
 
-from ..errors import DeployError, Locked
+from ..errors import DeployError, Locked, StagingFailed, as_kind, combine
+from ..fleet import parallel
+from ..host.connection import Host
+from ..host.session import Answer
 from ..source.snapshot import Snapshot
 from . import activating, bundling, installing, migrating, plan, probing, pushing, steps
 from .bundling import Bundles
@@ -36,7 +39,7 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
                 return
             releases = dict.fromkeys(run.hosts, stage(run, code, bundles))
             _activate(run, releases)
-        summary(run)
+        summary(run, releases, code.revision)
 
 
 def stage(run: Run, code: Snapshot, bundles: Bundles) -> str:
@@ -47,8 +50,7 @@ def stage(run: Run, code: Snapshot, bundles: Bundles) -> str:
     steps.preparing_needed(run)
     release = pushing.new_identifier(run, code)
     try:
-        pushing.push(run, code, release)
-        installing.update_deps(run, bundles, dict.fromkeys(run.hosts, release))
+        _stage_all(run, code, bundles, release)
         if run.primary in run.hosts:
             migrating.migrate(run, release)
         elif run.settings.migrate:
@@ -60,12 +62,27 @@ def stage(run: Run, code: Snapshot, bundles: Bundles) -> str:
     return release
 
 
+def _stage_all(run: Run, code: Snapshot, bundles: Bundles, release: str) -> None:
+    way = pushing.choose(run)
+
+    def stage_one(host: Host) -> None:
+        asked: list[Answer] = []
+        pushing.push_one(
+            run, host, code, release, way, behind=lambda: asked.append(installing.ask(host, bundles[host], release))
+        )
+        installing.install(run, host, bundles[host], release, asked[-1])
+
+    _, failures = parallel.attempt(run.hosts, stage_one)
+    if failures:
+        raise combine([as_kind(StagingFailed, error) for error in failures.values()])
+
+
 def _reactivate(run: Run) -> None:
     """Restart what is live and good, and look again; it stays good whatever comes of it."""
     live = {host: str(run.facts[host]["live"]) for host in run.hosts}
     activating.reboot(run, live, {})
     activating.settle(run, live, steps.entry(run, "deploy --force"), clean=True)
-    summary(run)
+    summary(run, live)
 
 
 def _activate(run: Run, releases: activating.Releases) -> None:
@@ -90,14 +107,16 @@ def _show(run: Run, code: Snapshot) -> None:
     plan.show_deploy(run, code, pushing.new_identifier(run, code))
 
 
-def summary(run: Run) -> None:
-    """The last thing seen: host, release, revision, seconds by phase."""
-    records = {host: host.call("records") for host in run.hosts}
+def summary(run: Run, releases: activating.Releases, revision: str = "") -> None:
+    """The last thing seen: host, release, revision, seconds by phase.
+
+    :param revision: of releases that the probe did not see yet.
+    """
     rows = []
-    for host in run.hosts:
-        live = records[host]["live"]
+    for host, release in releases.items():
         seconds = ", ".join(f"{phase} {spent:.1f}" for phase, spent in run.report.timeline.get(host.name, {}).items())
-        rows.append([host.name, live, records[host]["releases"].get(live, {}).get("revision", ""), seconds])
+        known = run.facts[host]["releases"].get(release, {}).get("revision", revision)
+        rows.append([host.name, release, known, seconds])
     run.report.table(["host", "release", "revision", "seconds by phase"], rows)
 
 

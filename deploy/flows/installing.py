@@ -9,6 +9,7 @@ from ..bundle import Bundle, Wheel
 from ..errors import StagingFailed, as_kind, combine
 from ..fleet import parallel
 from ..host.connection import Host
+from ..host.session import Answer
 from ..version import __version__
 from .bundling import Bundles
 from .run import Run
@@ -21,19 +22,27 @@ def update_deps(run: Run, bundles: Bundles, releases: Mapping[Host, str]) -> Non
 
     :raises StagingFailed: a wheel is damaged, the disk is full, ...
     """
-    _, failures = parallel.attempt(run.hosts, lambda host: _install(run, host, bundles[host], releases[host]))
+    _, failures = parallel.attempt(run.hosts, lambda host: install(run, host, bundles[host], releases[host]))
     if failures:
         raise combine([as_kind(StagingFailed, error) for error in failures.values()])
 
 
-def _install(run: Run, host: Host, bundle: Bundle, release: str) -> None:
+def ask(host: Host, bundle: Bundle, release: str) -> Answer:
+    """Ask *host* for the venv of *bundle*, without waiting; :func:`install` takes the answer."""
+    return host.ask([("install", _request(bundle, release))])
+
+
+def install(run: Run, host: Host, bundle: Bundle, release: str, asked: Answer | None = None) -> None:
+    """Give one host the venv of *bundle*, and complete *release* with it.
+
+    :raises HostFailure, StagingFailed: it cannot be made.
+    """
     with run.report.step("update deps", host.name) as step:
-        request = _request(bundle, release)
-        result = host.call("install", step.progress, **request)
+        result = host.answer(asked or ask(host, bundle, release), step.progress)[0]
         sent: list[Wheel] = []
         if result["missing"]:
             sent = [wheel for wheel in bundle.manifest.wheels if wheel.sha256 in set(result["missing"])]
-            result = _upload_and_install(host, bundle, sent, request, step.progress)
+            result = _upload_and_install(host, bundle, sent, release, step.progress)
         if result["missing"]:
             raise StagingFailed("wheels are missing after the upload", where=host.name, hint="deploy again")
         made = "is there already" if result["reused"] else f"made offline from {len(bundle.manifest.wheels)} wheels"
@@ -58,15 +67,14 @@ def _request(bundle: Bundle, release: str) -> dict[str, Any]:
 
 
 def _upload_and_install(
-    host: Host, bundle: Bundle, wheels: Sequence[Wheel], request: dict[str, Any], progress: Callable[[str], None]
+    host: Host, bundle: Bundle, wheels: Sequence[Wheel], release: str, progress: Callable[[str], None]
 ) -> Any:
     """Send *wheels* and ask for the venv behind them, in one round trip; the host works while they arrive."""
     # The largest first, so that the host's processors end at about the same time.
     ordered = sorted(wheels, key=lambda wheel: wheel.size, reverse=True)
     told = [{"filename": wheel.filename, "sha256": wheel.sha256, "size": wheel.size} for wheel in ordered]
-    operations = [("add_wheels", {"wheels": told}), ("install", request)]
-    with host.lost_means_failed():
-        return host.session().batch(operations, progress, _contents(bundle, ordered, progress))[-1]
+    operations = [("add_wheels", {"wheels": told}), ("install", _request(bundle, release))]
+    return host.batch(operations, progress, _contents(bundle, ordered, progress))[-1]
 
 
 def _contents(bundle: Bundle, wheels: Sequence[Wheel], progress: Callable[[str], None]) -> Iterator[bytes]:

@@ -20,10 +20,10 @@ def probe(run: Run) -> None:
     """Ask every host of the run what it is and what lies on it; read-only, in parallel."""
 
     def ask(host: Host) -> dict[str, Any]:
-        service = run.service(host)
         with run.report.step("probe", host.name):
-            told = manager.description(service, host.base_path) if service else None
-            answer: dict[str, Any] = host.call("probe", shared_files=run.settings.shared.files, service=told)
+            if host in run.found:
+                return run.found.pop(host)
+            answer: dict[str, Any] = host.batch([run.question(host)])[0]
             return answer
 
     run.facts = parallel.each(run.hosts, ask)

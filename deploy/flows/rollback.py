@@ -52,4 +52,4 @@ def rollback(config: Config, options: Options) -> None:
                     hint=f"again goes one release further back: {run.fab('rollback')}",
                 )
             activating.settle(run, targets, steps.entry(run, "rollback"), clean=False)
-        summary(run)
+        summary(run, targets)

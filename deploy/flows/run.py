@@ -20,6 +20,7 @@ from ..fleet.lock import DeployLock
 from ..host import hostkeys
 from ..host.connection import Access, Host
 from ..report.console import Report, make
+from ..service import manager
 from ..stages import configuration_files, project_directory
 
 
@@ -42,6 +43,8 @@ class Run:
     """What every flow works with.
 
     :ivar hosts: in the stage's order, narrowed by ``--limit``.
+    :ivar facts: what the last probe found on each host.
+    :ivar found: what a host said of itself while it was asked for something else; the next probe takes it.
     :ivar primary: where migrations run and the deploy lock lies; not narrowed.
     """
 
@@ -55,6 +58,7 @@ class Run:
     report: Report
     lock: DeployLock | None = None
     facts: dict[Host, dict[str, Any]] = field(default_factory=dict)
+    found: dict[Host, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def everyone(self) -> list[Host]:
@@ -66,6 +70,12 @@ class Run:
 
     def health(self, host: Host) -> Any:
         return self.host_settings[host].health or self.settings.health
+
+    def question(self, host: Host) -> tuple[str, dict[str, Any]]:
+        """The request that probes a host."""
+        service = self.service(host)
+        told = manager.description(service, host.base_path) if service else None
+        return "probe", {"shared_files": self.settings.shared.files, "service": told}
 
     def fab(self, task: str) -> str:
         """The command line of another task for the same stage."""
@@ -94,9 +104,11 @@ class Run:
             wait_s=self.options.lock_wait_s,
             prepare=lambda: prepare(self, [self.primary]),
             say=self.report.say,
+            then=[self.question(self.primary)],
         )
         with lock:
             self.lock = lock
+            self.found[self.primary] = lock.found[0]
             yield
             self.lock = None
 

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from invoke.exceptions import CommandTimedOut, Failure
 from ..errors import ConnectionFailed
 from . import hostkeys, privilege
 from .bootstrap import quoted
-from .session import Session
+from .session import Answer, Operations, Session
+from .spare import SpareChannel
 
 KEEPALIVE_S = 10
 
@@ -71,6 +72,7 @@ class Host:
         self.python = python
         self._access = access
         self._connection = _connection(address, config, access)
+        self._spare: SpareChannel = self._connection.spare
         self.deploy_user = deploy_user or self._connection.user
         self._sessions: dict[str, Session] = {}
         self._mutex = threading.Lock()
@@ -124,7 +126,7 @@ class Host:
         self.open()
         user = user or self.deploy_user
         with self.lost_means_failed():
-            channel: paramiko.Channel = self._connection.transport.open_session(timeout=self._access.silence_timeout_s)
+            channel = self._spare.take()
             channel.settimeout(self._access.silence_timeout_s)
             if user == self.login:
                 channel.exec_command(quoted(command))
@@ -180,11 +182,23 @@ class Host:
         return self.batch([(name, arguments)], progress)[0]
 
     def batch(
-        self, operations: list[tuple[str, dict[str, Any]]], progress: Callable[[str], None] | None = None
+        self,
+        operations: Operations,
+        progress: Callable[[str], None] | None = None,
+        payload: Iterable[bytes] = (),
     ) -> list[Any]:
         """Several operations in one round trip; they stop at the first that fails."""
+        return self.answer(self.ask(operations, payload), progress)
+
+    def ask(self, operations: Operations, payload: Iterable[bytes] = ()) -> Answer:
+        """Send a request to the host program without waiting; :meth:`answer` waits."""
         with self.lost_means_failed():
-            return self.session().batch(operations, progress)
+            return self.session().ask(operations, payload)
+
+    def answer(self, asked: Answer, progress: Callable[[str], None] | None = None) -> list[Any]:
+        """The results of what was asked."""
+        with self.lost_means_failed():
+            return asked.wait(progress)
 
     def run(self, command: str, *, user: str = "", timeout_s: float | None = None) -> CommandResult:
         """Run a command of the user's through Fabric, as *user* ('' for the login user).
@@ -237,7 +251,20 @@ def _connection(address: str, config: Config, access: Access) -> Connection:
         keys["key_filename"] = [*([given] if isinstance(given, str) else given), access.identity]
     own.connect_kwargs = {}
     timeout = int(access.connect_timeout_s) if own.timeouts.connect is None and "timeout" not in keys else None
-    return Connection(address, config=own, connect_kwargs=keys, connect_timeout=timeout)
+    return _Connection(address, config=own, connect_kwargs=keys, connect_timeout=timeout)
+
+
+class _Connection(Connection):  # type: ignore[misc]  # Fabric has no types
+    """Fabric's connection, whose commands find their channel open already."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._set(spare=SpareChannel(super().create_session))
+
+    def create_session(self) -> paramiko.Channel:
+        self.open()
+        channel: paramiko.Channel = self.spare.take()
+        return channel
 
 
 def _log_in(connection: Connection, name: str, access: Access) -> None:

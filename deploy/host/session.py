@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckFailed, DeployError
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 16
 
+Operations = Sequence[tuple[str, dict[str, Any]]]
+
 
 class HostFailure(DeployError):
     """The host program says that an operation failed.
@@ -25,6 +29,53 @@ class HostFailure(DeployError):
     def __init__(self, what: str, *, where: str, hint: str, kind: str) -> None:
         super().__init__(what, where=where, hint=hint)
         self.kind = kind
+
+
+class Answer:
+    """What the host says, or will say, to one request.
+
+    :param count: how many operations were asked for.
+    :param fatal: after a failure the program cannot go on, for what is left of a payload cannot be told from a request.
+    """
+
+    def __init__(self, session: Session, count: int, *, fatal: bool) -> None:
+        self._session = session
+        self._count = count
+        self._fatal = fatal
+        self._results: list[Any] = []
+        self._failure: DeployError | None = None
+        self.refused: OSError | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self._failure is not None or len(self._results) == self._count
+
+    def take(self, message: dict[str, Any], host: str) -> None:
+        if "result" in message:
+            self._results.append(message["result"])
+        elif "failure" in message:
+            failure = message["failure"]
+            self._failure = HostFailure(failure["what"], where=host, hint=failure["hint"], kind=failure["kind"])
+        elif "crash" in message:
+            self._failure = DeployError(
+                "the host program failed unexpectedly; this is a defect",
+                where=host,
+                output=message["crash"],
+                hint="please report it with the lines above",
+            )
+
+    def wait(self, progress: Callable[[str], None] | None = None) -> list[Any]:
+        """The results of the operations, in their order.
+
+        :raises HostFailure: the first that failed; those behind it were not performed.
+        :raises OSError, TimeoutError: the connection is gone; see :meth:`Host.lost_means_failed`.
+        """
+        self._session.read_for(self, progress)
+        if self._failure is not None:
+            if self._fatal:
+                self._session.close()
+            raise self._failure
+        return self._results
 
 
 class Session:
@@ -40,6 +91,7 @@ class Session:
         self._channel = host.channel(program().command(host.python, folder), user)
         self._received = b""
         self._started = False
+        self._asked: deque[Answer] = deque()
 
     @property
     def closed(self) -> bool:
@@ -50,60 +102,55 @@ class Session:
 
     def batch(
         self,
-        operations: list[tuple[str, dict[str, Any]]],
+        operations: Operations,
         progress: Callable[[str], None] | None = None,
         payload: Iterable[bytes] = (),
     ) -> list[Any]:
-        """Perform *operations* in order, in one round trip.
+        """Perform *operations* in order, in one round trip: :meth:`ask` and :meth:`Answer.wait`."""
+        return self.ask(operations, payload).wait(progress)
+
+    def ask(self, operations: Operations, payload: Iterable[bytes] = ()) -> Answer:
+        """Send a request without waiting; the host performs what it is asked in the order of asking.
 
         :param payload: bytes for the operation that takes them, sent right behind the request; one takes them at most.
-        :raises HostFailure: the first that failed.
         :raises OSError, TimeoutError: the connection is gone; see :meth:`Host.lost_means_failed`.
         """
-        try:
-            return self._perform(operations, progress, payload)
-        except BaseException as error:
-            # An answer may still come; it must not be taken for the next request's. A failure ends only its request,
-            # but for one with a payload: what is left of that cannot be told from a request.
-            if payload or not isinstance(error, HostFailure):
-                self.close()
-            raise
+        answer = Answer(self, len(operations), fatal=bool(payload))
+        with self._closed_on_error():
+            self._send([json.dumps({"base": self._base, "ops": operations}).encode() + b"\n"])
+            if not self._started:
+                self._start()
+            self._asked.append(answer)
+            try:
+                self._send(payload)
+            except OSError as error:
+                answer.refused = error  # the program gave up; what it said is still to be read
+        return answer
 
-    def _perform(
-        self,
-        operations: list[tuple[str, dict[str, Any]]],
-        progress: Callable[[str], None] | None,
-        payload: Iterable[bytes],
-    ) -> list[Any]:
-        request = json.dumps({"base": self._base, "ops": operations}).encode() + b"\n"
-        self._send([request])
-        if not self._started:
-            self._start()
-        refused: OSError | None = None
+    def read_for(self, answer: Answer, progress: Callable[[str], None] | None) -> None:
+        """Read until *answer* is complete; what was asked before it is answered before."""
+        with self._closed_on_error():
+            while not answer.complete:
+                message = self._read()
+                first = self._asked[0]
+                if message is None:
+                    raise first.refused or EOFError("the host program ended")
+                if "progress" in message:
+                    if progress and first is answer:
+                        progress(message["progress"])
+                    continue
+                first.take(message, self._host.name)
+                if first.complete:
+                    self._asked.popleft()
+
+    @contextlib.contextmanager
+    def _closed_on_error(self) -> Iterator[None]:
+        # An answer may still come; it must not be taken for the next request's.
         try:
-            self._send(payload)
-        except OSError as error:
-            refused = error  # the program gave up; what it said is still to be read
-        results: list[Any] = []
-        while len(results) < len(operations):
-            message = self._read()
-            if message is None:
-                raise refused or EOFError("the host program ended")
-            if "result" in message:
-                results.append(message["result"])
-            elif "progress" in message and progress:
-                progress(message["progress"])
-            elif "failure" in message:
-                failure = message["failure"]
-                raise HostFailure(failure["what"], where=self._host.name, hint=failure["hint"], kind=failure["kind"])
-            elif "crash" in message:
-                raise DeployError(
-                    "the host program failed unexpectedly; this is a defect",
-                    where=self._host.name,
-                    output=message["crash"],
-                    hint="please report it with the lines above",
-                )
-        return results
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def _start(self) -> None:
         """Read the loader's greeting; send the program where the host does not have it."""

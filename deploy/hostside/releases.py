@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from typing import Any
@@ -219,24 +218,34 @@ def expendable(records: Records, keep: int) -> list[str]:
 
 
 def cleanup(layout: Layout, keep: int) -> dict[str, Any]:
-    """Remove old releases, then venvs no release uses, then wheels no venv holds."""
+    """Remove old releases, then venvs no release uses, then wheels no venv holds.
+
+    :returns: the names of the ``releases``, ``venvs`` and ``wheels`` that went, and the ``problem`` that ended it
+        early, '' where there was none: what cannot be removed may not fail what was deployed.
+    """
+    gone: dict[str, Any] = {"releases": [], "venvs": [], "wheels": [], "problem": ""}
+    try:
+        _clean_up(layout, keep, gone)
+    except Failure as failure:
+        gone["problem"] = failure.what
+    except OSError as error:
+        gone["problem"] = disk.explain(error).what
+    return gone
+
+
+def _clean_up(layout: Layout, keep: int, gone: dict[str, Any]) -> None:
     from . import venvs
 
     records = Records(layout)
-    before = shutil.disk_usage(layout.base).free
-    gone = expendable(records, keep)
-    for identifier in gone:
-        disk.discard(layout.path("releases"), identifier)
     unknown = [name for name in os.listdir(layout.path("releases")) if name not in records.releases]
-    for name in unknown:
-        disk.discard(layout.path("releases"), name)
+    for identifier in expendable(records, keep) + unknown:
+        disk.discard(layout.path("releases"), identifier)
+        gone["releases"].append(identifier)
     records = Records(layout)
     records.save()
     used = {record["venv"] for record in records.releases.values() if record.get("venv")}
-    pruned = venvs.prune(layout.base, used)
+    gone.update(venvs.prune(layout.base, used))
     _forget_programs(layout)
-    freed = shutil.disk_usage(layout.base).free - before
-    return {"releases": gone + unknown, **pruned, "freed": max(0, freed)}
 
 
 def _forget_programs(layout: Layout) -> None:

@@ -35,19 +35,32 @@ def file_digest(path: str) -> str:
     return digest.hexdigest()
 
 
+# (device, inode, size, time) → SHA-256, of files that this process has read: what a push links and then verifies is
+# read once. For the program's short life only, so a time that stands still is no danger.
+_read: dict[tuple[int, int, int, int], str] = {}
+
+
+def _known_digest(path: str, look: os.stat_result) -> str:
+    key = (look.st_dev, look.st_ino, look.st_size, look.st_mtime_ns)
+    if key not in _read:
+        _read[key] = file_digest(path)
+    return _read[key]
+
+
 def entry(root: str, path: str) -> Entry:
     """Look at one path below *root*.
 
     :raises Failure: it is a socket, a device or a pipe.
     """
     full = os.path.join(root, path)
-    mode = os.lstat(full).st_mode
+    look = os.lstat(full)
+    mode = look.st_mode
     if stat.S_ISLNK(mode):
         return Entry(path, "l", os.readlink(full))
     if stat.S_ISDIR(mode):
         return Entry(path, "d", "")
     if stat.S_ISREG(mode):
-        return Entry(path, "x" if mode & stat.S_IXUSR else "f", file_digest(full))
+        return Entry(path, "x" if mode & stat.S_IXUSR else "f", _known_digest(full, look))
     raise Failure(f"{path} is neither a file, a directory nor a link", "exclude it from the source")
 
 

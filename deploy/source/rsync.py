@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 
 from ..errors import StagingFailed
 from ..host.connection import Host
@@ -50,12 +51,22 @@ def command(root: str, destination: str, *, reference: str, shell: str, checksum
     ]
 
 
-def push(host: Host, snapshot: Snapshot, destination: str, reference: str, *, checksum: bool = False) -> int:
+def push(
+    host: Host,
+    snapshot: Snapshot,
+    destination: str,
+    reference: str,
+    *,
+    only: Sequence[str] | None = None,
+    checksum: bool = False,
+) -> int:
     """Fill *destination* on *host*; the bytes that were sent.
 
+    :param only: the paths that are lacking there; all when None.
     :raises StagingFailed: rsync failed; with its last lines.
     """
-    paths = b"".join(os.fsencode(item.path) + b"\0" for item in snapshot.entries)
+    wanted = [item.path for item in snapshot.entries] if only is None else only
+    paths = b"".join(os.fsencode(path) + b"\0" for path in wanted)
     with relay(host) as rides:
         line = command(str(snapshot.root), destination, reference=reference, shell=rides.shell, checksum=checksum)
         result = subprocess.run(line, input=paths, capture_output=True, check=False)

@@ -1,8 +1,9 @@
-"""Push a snapshot over the connection itself, where one end has no rsync: the files the host lacks, in one stream."""
+"""Push a snapshot over the connection itself: the files that the host lacks, in one stream."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..errors import StagingFailed
 from ..host.connection import Host
@@ -11,17 +12,18 @@ from .snapshot import Snapshot
 CHUNK = 1 << 18
 
 
-def push(host: Host, snapshot: Snapshot, identifier: str, missing: list[str]) -> int:
-    """Send the files of *missing* into the begun release *identifier*; the bytes that were sent.
+def size(snapshot: Snapshot, missing: Sequence[str]) -> int:
+    """The bytes of the files *missing*."""
+    return sum((snapshot.root / path).lstat().st_size for path in missing)
 
-    :raises StagingFailed: a file changed while it was read.
-    """
+
+def request(
+    host: Host, snapshot: Snapshot, identifier: str, missing: Sequence[str]
+) -> tuple[tuple[str, dict[str, Any]], Iterator[bytes]]:
+    """The operation that takes the files *missing* into the begun release *identifier*, and what follows it."""
     kinds = {item.path: item.kind for item in snapshot.entries}
     files = [(path, kinds[path] == "x", (snapshot.root / path).lstat().st_size) for path in missing]
-    operation = ("receive", {"identifier": identifier, "files": files})
-    with host.lost_means_failed():
-        host.session().batch([operation], payload=_contents(host, snapshot, files))
-    return sum(size for _, _, size in files)
+    return ("receive", {"identifier": identifier, "files": files}), _contents(host, snapshot, files)
 
 
 def _contents(host: Host, snapshot: Snapshot, files: list[tuple[str, bool, int]]) -> Iterator[bytes]:

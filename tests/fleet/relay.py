@@ -115,6 +115,8 @@ class Relay:
                 self._cut()
             else:
                 await self._converse(connection)
+        except asyncio.CancelledError:
+            pass  # the relay closes; a task of a stream protocol that ends cancelled is logged as an error
         finally:
             self._connections.remove(connection)
             client.close()
