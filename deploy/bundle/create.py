@@ -77,7 +77,7 @@ def _obtain(
     with wheelhouse.workspace() as space:
         directory = Path(space)
         if pip is not None:
-            files = fetch.fetch(pins, locked.options, [], directory, pip)
+            files = fetch.fetch(pins, locked.sources, [], directory, pip)
         else:
             files = _fetch_wheels(list(pins), locked, target, directory)
         obtained = {}
@@ -111,21 +111,21 @@ def _fetch_wheels(pins: list[Pin], locked: LockFile, target: Target, directory: 
 
     :raises BuildError: naming every requirement that has none.
     """
-    from . import build, fetch
+    from . import build, fetch, pip
 
     choice = fetch.wheels_for(target)
     try:
-        return fetch.fetch(pins, locked.options, choice, directory, fetch.local_pip())
+        return fetch.fetch(pins, locked.sources, choice, directory, pip.local_pip())
     except BuildError as error:
-        if "No matching distribution" not in error.output:
+        if not pip.nothing_fits(error.output):
             raise
     # pip stops at the first that has no wheel; people want to know all of them.
     lacking = []
     for pin in pins:
         try:
-            fetch.fetch([pin], locked.options, choice, directory, fetch.local_pip())
+            fetch.fetch([pin], locked.sources, choice, directory, pip.local_pip())
         except BuildError as error:
-            if "No matching distribution" not in error.output:
+            if not pip.nothing_fits(error.output):
                 raise
             lacking.append(f"{pin.name} {pin.version}")
     raise build.cannot(target, lacking)
@@ -138,7 +138,7 @@ def _built(
 
     path = wheelhouse.built(value, target)
     if path is None:
-        made = build.build(sdist, target, space, pip, locked.options)
+        made = build.build(sdist, target, space, pip, locked.sources)
         digest = wheelhouse.add(made)
         wheelhouse.remember_built(value, target, digest)
         path = wheelhouse.root / "wheels" / digest / made.name

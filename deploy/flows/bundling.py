@@ -48,5 +48,7 @@ def create(run: Run) -> Bundles:
                 made[target] = bundle
                 verb = "is there already" if bundle.reused else "created"
                 count = len(bundle.manifest.wheels)
-                step.outcome = f"bundle {bundle.manifest.digest[:12]} {verb}: {count} wheels"
+                step.outcome = (
+                    f"bundle {bundle.manifest.digest[:12]} {verb}: {count} {'wheel' if count == 1 else 'wheels'}"
+                )
     return {host: made[target] for host, target in by_host.items()}
