@@ -85,6 +85,16 @@ def test_an_unknown_manager_is_answered_with_the_known_ones() -> None:
     assert "deploy.service.manager: must be one of systemd, supervisor, signal, touch, command" in said
 
 
+def test_a_key_that_is_called_as_a_manager_is_named_too() -> None:
+    assert "deploy.service.command: is missing" in problems(section(service={"manager": "command"}))
+    assert "deploy.service.signal: input should be" in problems(
+        section(service={"manager": "signal", "pidfile": "x", "signal": "KILL"})
+    )
+    assert "deploy.migrate.command: input should be a valid string (it is 3)" in problems(
+        section(migrate={"command": 3})
+    )
+
+
 @pytest.mark.parametrize("host", ["-oProxyCommand=x", "a b", "user@", "host:port", "h;rm -rf /"])
 def test_a_host_that_is_no_address_is_refused(host: str) -> None:
     assert "deploy.stages.staging.hosts[0]" in problems(section(stages={"staging": {"hosts": [host]}}))
