@@ -216,6 +216,44 @@ def test_a_former_lock_file_needs_no_index_either(project: Project, index: Index
     assert "is there already" in project.create()
 
 
+def test_an_altered_manifest_is_made_again_and_said(project: Project, index: Index) -> None:
+    project.lock(index.wheel("one", "1.0"))
+    project.create()
+    (manifest,) = project.cache.glob("fabric-wheelhouse/bundles/*.json")
+    former = manifest.read_text()
+    manifest.write_text(former.replace('"size": ', '"size": 1'))
+    said = project.create()
+    assert f"warning: {manifest}: the manifest was altered" in said
+    assert "the bundle is made again" in said
+    assert manifest.read_text() == former
+    assert "warning" not in project.create()
+
+
+def test_the_manifest_of_another_lock_file_is_not_taken_for_this_ones(project: Project, index: Index) -> None:
+    one, two = index.wheel("one", "1.0"), index.wheel("two", "1.0")
+    project.lock(one)
+    project.create()
+    (manifest,) = project.cache.glob("fabric-wheelhouse/bundles/*.json")
+    project.lock(one, two)
+    project.create()
+    (other,) = set(project.cache.glob("fabric-wheelhouse/bundles/*.json")) - {manifest}
+    shutil.copy(manifest, other)
+    said = project.create()
+    assert f"warning: {other}: the manifest is that of another lock file or target" in said
+    assert "created: 2 wheels" in said
+
+
+def test_a_damaged_wheel_is_fetched_again_and_said(project: Project, index: Index) -> None:
+    project.lock(index.wheel("one", "1.0"))
+    project.create()
+    (wheel,) = project.cache.glob("fabric-wheelhouse/wheels/*/*.whl")
+    wheel.write_bytes(b"cut off")
+    index.asked.clear()
+    assert f"warning: {wheel}: the wheel is damaged" in project.create()
+    assert index.fetched == [wheel.name]
+    assert "is there already: 1 wheel" in project.create()
+
+
 def test_an_index_that_is_gone_is_said(project: Project, index: Index) -> None:
     project.lock(index.wheel("one", "1.0"))
     index.close()
