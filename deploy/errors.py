@@ -5,6 +5,7 @@ Raised anywhere, caught once, at the top (:class:`deploy.executor.FleetTask`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 
@@ -25,6 +26,10 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+SHOWN_LINES = 15
+"""How much of a command's output is shown."""
+
+
 class DeployError(Exception):
     """Base of all expected failures.
 
@@ -32,22 +37,37 @@ class DeployError(Exception):
     :param where: the file, key or host that it happened at.
     :param hint: what to do next; the command to type where there is one.
     :param output: the last lines of output of the command that failed, where one did.
+    :param parts: the failures that this one consists of, where hosts failed in different ways.
     """
 
     exit_code = ExitCode.UNEXPECTED
 
-    def __init__(self, what: str, *, where: str = "", hint: str = "", output: str = "") -> None:
+    def __init__(
+        self, what: str, *, where: str = "", hint: str = "", output: str = "", parts: tuple[DeployError, ...] = ()
+    ) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
         self.hint = hint
         self.output = output
+        self.parts = parts
 
     def __str__(self) -> str:
-        lines = [f"{self.where}: {self.what}" if self.where else self.what]
-        lines += [f"  | {line}" for line in self.output.rstrip().splitlines()[-15:]]
+        lines = [self._head]
+        lines += [f"  | {line}" for line in self.output.rstrip().splitlines()[-SHOWN_LINES:]]
+        lines += [f"  {line}" for part in self.parts for line in str(part).splitlines()]
         lines += [f"  {line}" for line in self.hint.splitlines()]
         return "\n".join(lines)
+
+    @property
+    def line(self) -> str:
+        """The failure and its parts in one line, without output and hint: for journals."""
+        head = " ".join(self._head.split())
+        return f"{head}: {'; '.join(part.line for part in self.parts)}" if self.parts else head
+
+    @property
+    def _head(self) -> str:
+        return f"{self.where}: {self.what}" if self.where else self.what
 
 
 class ConfigurationError(DeployError):
@@ -110,17 +130,55 @@ class Interrupted(DeployError):
     exit_code = ExitCode.INTERRUPTED
 
 
-def combine(errors: list[DeployError]) -> DeployError:
-    """One error that tells of all of them; of the kind of the first."""
-    if len(errors) == 1:
-        return errors[0]
-    combined = type(errors[0]).__new__(type(errors[0]))
-    DeployError.__init__(combined, f"{len(errors)} hosts failed\n" + "\n".join(str(error) for error in errors))
+def combine(errors: Sequence[DeployError]) -> DeployError:
+    """One error that tells of all of them; of the kind of the first.
+
+    Hosts that failed in the same way are told of once; different ways are parts of the error.
+    """
+    alike: dict[str, list[DeployError]] = {}
+    for error in errors:
+        alike.setdefault(error.what, []).append(error)
+    parts = tuple(_together(same) for same in alike.values())
+    if len(parts) == 1:
+        return parts[0]
+    combined = _copied(errors[0])
+    DeployError.__init__(combined, f"{len(errors)} hosts failed", parts=parts)
     return combined
+
+
+def _together(errors: Sequence[DeployError]) -> DeployError:
+    """The same failure of several hosts, with the output and the hint of the first."""
+    first = _copied(errors[0])
+    first.where = ", ".join(error.where for error in errors)
+    if any(error.output != first.output for error in errors):
+        said = first.output.rstrip().splitlines()[1 - SHOWN_LINES :]
+        first.output = "\n".join([f"{errors[0].where} says:", *said])
+    return first
+
+
+def _copied(error: DeployError) -> DeployError:
+    # Some kinds want more than a sentence to be made, and keep it.
+    twin = type(error).__new__(type(error), error.what)
+    twin.__dict__.update(error.__dict__)
+    return twin
+
+
+def by_host(found: Iterable[tuple[str, str]]) -> str:
+    """Pairs of a host and what is wrong there, as lines: each problem once, behind the hosts that have it."""
+    hosts: dict[str, list[str]] = {}
+    for host, problem in found:
+        hosts.setdefault(problem, []).append(host)
+    return "\n".join(f"  {', '.join(names)}: {problem}" for problem, names in hosts.items())
 
 
 def as_kind(kind: type[DeployError], error: DeployError) -> DeployError:
     """*error* with the exit code of *kind*; a lost connection and an interrupt stay what they are."""
     if isinstance(error, kind | ConnectionFailed | Interrupted | Locked | ConfigurationError):
         return error
-    return kind(error.what, where=error.where, hint=error.hint, output=error.output)
+    return because(kind, error.what, error)
+
+
+def because(kind: type[DeployError], what: str, cause: DeployError, *, hint: str = "") -> DeployError:
+    """An error of *kind* that tells all that *cause* tells, in other words, and *hint* besides."""
+    hints = "\n".join(filter(None, (cause.hint, hint)))
+    return kind(what, where=cause.where, output=cause.output, hint=hints, parts=cause.parts)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BuildError
-from .fetch import QUIET, local_pip, run
+from .pip import QUIET, local_pip, run
 from .target import Target
 
 # The same source gives the same wheel on any day: zip files cannot hold times before 1980.
@@ -51,11 +51,7 @@ def build(sdist: Path, target: Target, destination: Path, pip: Sequence[str], op
     environment = {**os.environ, "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "PYTHONHASHSEED": "0"}
     environment.pop("PIP_REQUIRE_HASHES", None)  # the build's own requirements have no hashes in the lock file
     destination.mkdir(exist_ok=True)
-    try:
-        run(wheel(pip, sdist, destination, options), f"{sdist.name} could not be built for {target.name}", environment)
-    except BuildError as error:
-        compiler = "a compiler and the Python headers are needed for C code (Debian: apt install gcc python3-dev)"
-        raise BuildError(error.what, output=error.output, hint=error.hint or compiler) from None
+    run(wheel(pip, sdist, destination, options), f"{sdist.name} could not be built for {target.name}", environment)
     made = next(destination.glob("*.whl"))
     if not target.fits(made.name):
         raise BuildError(f"what was built from {sdist.name} does not fit {target.name}: {made.name}")

@@ -15,7 +15,11 @@ from .manifest import Manifest, Wheel
 from .target import Target
 from .wheelhouse import Wheelhouse, sha256
 
-Progress = Callable[[str], None]
+Hear = Callable[[str], None]
+
+
+def _nobody(_: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +38,36 @@ class Bundle:
 
 
 def known_bundle(lock: Path, target: Target, *, wheelhouse: Wheelhouse) -> Bundle | None:
-    """The bundle of this lock file and target, if it was made before. Opens no connection."""
-    manifest = wheelhouse.bundle(LockFile.read(lock).sha256, target)
+    """The bundle of this lock file and target, if it was made before and is whole. Opens no connection."""
+    manifest = _remembered(LockFile.read(lock), target, wheelhouse, _nobody)
     return Bundle(manifest, wheelhouse, reused=True) if manifest else None
 
 
-def create_bundle(lock: Path, target: Target, *, wheelhouse: Wheelhouse, progress: Progress = lambda _: None) -> Bundle:
+def create_bundle(
+    lock: Path, target: Target, *, wheelhouse: Wheelhouse, progress: Hear = _nobody, warn: Hear = _nobody
+) -> Bundle:
     """The bundle of *lock* for *target*; made where it is not there yet.
 
     :param progress: told of each package as it becomes ready.
+    :param warn: told of what lay in the wheelhouse, was not what it should be, and is made again.
     :raises ConfigurationError: there is no such lock file.
     :raises BuildError: a requirement has no pin or hash, a file cannot be fetched or built, or does not fit.
     """
     locked = LockFile.read(lock)
-    if manifest := wheelhouse.bundle(locked.sha256, target):
+    if manifest := _remembered(locked, target, wheelhouse, warn):
         return Bundle(manifest, wheelhouse, reused=True)
     pins = locked.select(target)
     ready: dict[str, Wheel] = {}
     for pin in pins:
-        if (path := wheelhouse.find(pin.hashes, target)) is not None:
+        if (path := wheelhouse.find(pin.hashes, target)) is not None and _whole(path, warn):
             ready[pin.name] = _wheel(path, path.parent.name, "index", path.parent.name)
             progress(f"{pin.name} {pin.version}: here already")
-        elif built := next(filter(None, (wheelhouse.built(value, target) for value in sorted(pin.hashes))), None):
-            sdist = next(value for value in sorted(pin.hashes) if wheelhouse.built(value, target) == built)
-            ready[pin.name] = _wheel(built, built.parent.name, "sdist", sdist)
-            progress(f"{pin.name} {pin.version}: built before")
+            continue
+        for sdist in sorted(pin.hashes):
+            if (path := wheelhouse.built(sdist, target)) is not None and _whole(path, warn):
+                ready[pin.name] = _wheel(path, path.parent.name, "sdist", sdist)
+                progress(f"{pin.name} {pin.version}: built before")
+                break
     lacking = [pin for pin in pins if pin.name not in ready]
     if lacking:
         ready |= _obtain(lacking, locked, target, wheelhouse, progress)
@@ -68,8 +77,25 @@ def create_bundle(lock: Path, target: Target, *, wheelhouse: Wheelhouse, progres
     return Bundle(manifest, wheelhouse, reused=False)
 
 
+def _remembered(locked: LockFile, target: Target, wheelhouse: Wheelhouse, warn: Hear) -> Manifest | None:
+    try:
+        return wheelhouse.bundle(locked.sha256, target)
+    except BuildError as error:
+        warn(f"{error.where}: {error.what}; the bundle is made again")
+        return None
+
+
+def _whole(path: Path, warn: Hear) -> bool:
+    """Whether a wheel of the wheelhouse is the one that its directory names; a damaged one is removed."""
+    if sha256(path) == path.parent.name:
+        return True
+    warn(f"{path}: the wheel is damaged; it is fetched or built again")
+    path.unlink(missing_ok=True)
+    return False
+
+
 def _obtain(
-    pins: Iterable[Pin], locked: LockFile, target: Target, wheelhouse: Wheelhouse, progress: Progress
+    pins: Iterable[Pin], locked: LockFile, target: Target, wheelhouse: Wheelhouse, progress: Hear
 ) -> dict[str, Wheel]:
     from . import build, fetch
 
@@ -77,7 +103,7 @@ def _obtain(
     with wheelhouse.workspace() as space:
         directory = Path(space)
         if pip is not None:
-            files = fetch.fetch(pins, locked.options, [], directory, pip)
+            files = fetch.fetch(pins, locked.sources, [], directory, pip)
         else:
             files = _fetch_wheels(list(pins), locked, target, directory)
         obtained = {}
@@ -111,21 +137,21 @@ def _fetch_wheels(pins: list[Pin], locked: LockFile, target: Target, directory: 
 
     :raises BuildError: naming every requirement that has none.
     """
-    from . import build, fetch
+    from . import build, fetch, pip
 
     choice = fetch.wheels_for(target)
     try:
-        return fetch.fetch(pins, locked.options, choice, directory, fetch.local_pip())
+        return fetch.fetch(pins, locked.sources, choice, directory, pip.local_pip())
     except BuildError as error:
-        if "No matching distribution" not in error.output:
+        if not pip.nothing_fits(error.output):
             raise
     # pip stops at the first that has no wheel; people want to know all of them.
     lacking = []
     for pin in pins:
         try:
-            fetch.fetch([pin], locked.options, choice, directory, fetch.local_pip())
+            fetch.fetch([pin], locked.sources, choice, directory, pip.local_pip())
         except BuildError as error:
-            if "No matching distribution" not in error.output:
+            if not pip.nothing_fits(error.output):
                 raise
             lacking.append(f"{pin.name} {pin.version}")
     raise build.cannot(target, lacking)
@@ -138,7 +164,7 @@ def _built(
 
     path = wheelhouse.built(value, target)
     if path is None:
-        made = build.build(sdist, target, space, pip, locked.options)
+        made = build.build(sdist, target, space, pip, locked.sources)
         digest = wheelhouse.add(made)
         wheelhouse.remember_built(value, target, digest)
         path = wheelhouse.root / "wheels" / digest / made.name

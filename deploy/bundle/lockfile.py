@@ -57,7 +57,7 @@ class Pin:
 class LockFile:
     """All pins of a lock file.
 
-    :ivar options: where to look for wheels, as pip's options.
+    :ivar options: where to look for wheels, as pip's options, as they are written.
     """
 
     path: Path
@@ -103,6 +103,11 @@ class LockFile:
             "options": self.options,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The options for pip, wherever it runs: directories beside the lock file by their whole path."""
+        return tuple(_beside(self.path, option) for option in self.options)
 
     def select(self, target: Target) -> tuple[Pin, ...]:
         """The pins whose markers hold for *target*.
@@ -152,6 +157,13 @@ def _lines(path: Path, seen: frozenset[Path] = frozenset()) -> Iterator[tuple[st
                 yield from _lines(included, seen | {path})
             continue
         yield where, line
+
+
+def _beside(path: Path, option: str) -> str:
+    name, joined, value = option.rpartition("=")
+    directory = path.absolute().parent / value
+    is_directory = value and not value.startswith("-") and directory.is_dir()
+    return f"{name}{joined}{directory}" if is_directory else option
 
 
 def _pin(line: str) -> tuple[Pin | None, str]:

@@ -58,12 +58,17 @@ class Wheelhouse:
         return min(here, key=lambda path: (target.rank(path.name), path.name), default=None)
 
     def bundle(self, lock_sha256: str, target: Target) -> Manifest | None:
-        """The manifest made before for this lock file and target, if all its wheels are here and whole in size."""
+        """The manifest made before for this lock file and target, if all its wheels are here and whole in size.
+
+        :raises BuildError: there is one, and it was altered.
+        """
         path = self._bundle_path(lock_sha256, target)
         try:
-            manifest = Manifest.from_json(path.read_text(), str(path))
-        except (OSError, BuildError):
+            manifest = Manifest.from_json(path.read_text(errors="replace"), str(path))
+        except OSError:
             return None
+        if (manifest.lock_sha256, manifest.target) != (lock_sha256, target):
+            raise BuildError("the manifest is that of another lock file or target", where=str(path), hint="remove it")
         for wheel in manifest.wheels:
             with contextlib.suppress(OSError):
                 if (self.root / "wheels" / wheel.sha256 / wheel.filename).stat().st_size == wheel.size:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ConnectionFailed, DeployError, Interrupted, NotRolledBack, RolledBack, combine
+from ..errors import ConnectionFailed, DeployError, Interrupted, NotRolledBack, RolledBack, because, combine
 from ..fleet import parallel
 from ..host.connection import Host
 from ..service import manager
@@ -32,19 +32,14 @@ def activate(run: Run, releases: Releases) -> None:
         _, failures = parallel.attempt(list(releases), lambda host: _activate_one(run, host, releases[host]))
     except (KeyboardInterrupt, Interrupted) as interrupt:
         run.report.warn("interrupted while activating: going back to the former release")
-        told = revert(run, releases, "interrupted")
+        told = revert(run, releases, DeployError("interrupted"))
         raise Interrupted(f"interrupted; {told}") from interrupt
     if failures:
         cause = combine(list(failures.values()))
         run.report.warn("going back to the former release")
-        told = revert(run, releases, cause.what)
-        raise RolledBack(
-            f"{cause.what}; {told}",
-            where=cause.where,
-            output=cause.output,
-            hint=cause.hint
-            or f"the failed release is kept for inspection ({', '.join(sorted(set(releases.values())))})",
-        )
+        told = revert(run, releases, cause)
+        kept = f"the failed release is kept for inspection ({', '.join(sorted(set(releases.values())))})"
+        raise because(RolledBack, f"{cause.what}; {told}", cause, hint=kept)
 
 
 def _activate_one(run: Run, host: Host, release: str) -> None:
@@ -62,14 +57,10 @@ def reboot(run: Run, live: Releases, unproven: Releases) -> None:
         return
     cause = combine(list(failures.values()))
     if not unproven:
-        raise NotRolledBack(
-            cause.what,
-            where=cause.where,
-            output=cause.output,
-            hint=f"the live release was good before, so it stays; {run.fab('rollback')} goes to the one before it",
-        )
-    told = revert(run, unproven, cause.what)
-    raise RolledBack(f"{cause.what}; {told}", where=cause.where, output=cause.output, hint=cause.hint)
+        stays = f"the live release was good before, so it stays; {run.fab('rollback')} goes to the one before it"
+        raise NotRolledBack(cause.what, where=cause.where, output=cause.output, hint=stays, parts=cause.parts)
+    told = revert(run, unproven, cause)
+    raise because(RolledBack, f"{cause.what}; {told}", cause)
 
 
 def switch(run: Run, host: Host, release: str) -> None:
@@ -98,9 +89,10 @@ def restart(run: Run, host: Host, release: str) -> None:
         result = host.run(str(command), user=command.user or host.deploy_user)
         if not result.ok:
             raise NotHealthy(
-                f"the restart failed (exit {result.exited}): {command}",
+                f"the restart failed (exit {result.exited}): {command.configured or command}",
                 where=host.name,
                 output=_why(host, service) or result.output,
+                hint=f"to see it again there: {command}" if command.configured else "",
             )
         step.outcome = f"restarted ({command})" if len(str(command)) < 60 else "restarted"
 
@@ -163,20 +155,20 @@ def _prove_as_root(host: Host, service: dict[str, Any], release: str, timeout: f
         return {"verdict": "unknown", "detail": detail}
 
 
-def revert(run: Run, releases: Releases, reason: str) -> str:
+def revert(run: Run, releases: Releases, cause: DeployError) -> str:
     """Bring every host back to what served before; what was done, in words.
 
+    :param cause: why.
     :raises NotRolledBack: some host could not be brought back.
     """
-    done, failures = parallel.attempt(list(releases), lambda host: _revert_one(run, host, releases[host], reason))
+    done, failures = parallel.attempt(list(releases), lambda host: _revert_one(run, host, releases[host], cause.line))
     if failures:
-        cause = combine(list(failures.values()))
+        second = combine(list(failures.values()))
+        back = (because(DeployError, f"going back: {each.what}", each) for each in second.parts or (second,))
         raise NotRolledBack(
-            f"{reason}; and the former release could not be brought back: {cause.what}",
-            where=cause.where,
-            output=cause.output,
-            hint=cause.hint
-            or f"look at it with {run.fab('status')}, then {run.fab('deploy')} or {run.fab('rollback')}",
+            "the release failed, and the former one could not be brought back",
+            hint=f"look at it with {run.fab('status')}, then {run.fab('deploy')} or {run.fab('rollback')}",
+            parts=(*(cause.parts or (cause,)), *back),
         )
     return "the former release serves again" if any(done.values()) else "the former release serves on"
 
@@ -250,7 +242,8 @@ def _removed(run: Run, host: Host, gone: dict[str, Any]) -> str:
 
 def record_failure(run: Run, entry: dict[str, Any], error: BaseException) -> None:
     """A line in the journal of each host that can be reached."""
-    line = {**entry, "outcome": type(error).__name__, "error": str(error).splitlines()[0] if str(error) else ""}
+    told = error.line if isinstance(error, DeployError) else str(error)
+    line = {**entry, "outcome": type(error).__name__, "error": told}
 
     def write(host: Host) -> None:
         with contextlib.suppress(DeployError):

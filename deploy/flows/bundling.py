@@ -44,9 +44,13 @@ def create(run: Run) -> Bundles:
     for target in by_host.values():
         if target not in made:
             with run.report.step("bundle", target.name) as step:
-                bundle = create_bundle(lock, target, wheelhouse=wheelhouse, progress=step.progress)
+                bundle = create_bundle(
+                    lock, target, wheelhouse=wheelhouse, progress=step.progress, warn=run.report.warn
+                )
                 made[target] = bundle
                 verb = "is there already" if bundle.reused else "created"
                 count = len(bundle.manifest.wheels)
-                step.outcome = f"bundle {bundle.manifest.digest[:12]} {verb}: {count} wheels"
+                step.outcome = (
+                    f"bundle {bundle.manifest.digest[:12]} {verb}: {count} {'wheel' if count == 1 else 'wheels'}"
+                )
     return {host: made[target] for host, target in by_host.items()}

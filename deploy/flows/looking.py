@@ -6,7 +6,7 @@ from typing import Any
 
 from fabric import Config
 
-from ..errors import CheckFailed, combine
+from ..errors import CheckFailed, by_host, combine
 from ..fleet import parallel
 from ..host.connection import Host
 from . import bundling, plan, probing
@@ -68,13 +68,13 @@ def check(config: Config, options: Options) -> None:
                 found.append(denied)
             if facts["lock"]:
                 run.report.warn(facts["lock"], host.name)
-            problems += [f"{host.name}: {problem}" for problem in found]
+            problems += [(host.name, problem) for problem in found]
             said = f"Python {facts['python']}, {facts['free_bytes'] >> 20} MiB free, " + (
                 facts["live"] or "nothing live"
             )
             run.report.say(said if not found else f"{len(found)} in the way, see below", host.name)
         if problems:
-            raise CheckFailed("a deploy would fail:\n  " + "\n  ".join(problems))
+            raise CheckFailed(f"a deploy would fail:\n{by_host(problems)}")
         plan.show_bundles(run)
         targets = {target.name for target in bundling.targets(run).values()}
         run.report.say(f"nothing stands in the way ({', '.join(sorted(targets))})")

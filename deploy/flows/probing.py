@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config import Settings
-from ..errors import CheckFailed
+from ..errors import CheckFailed, by_host
 from ..fleet import parallel
 from ..host.connection import Host
 from ..service import manager
@@ -35,9 +35,9 @@ def verify(run: Run) -> None:
     :raises CheckFailed: with everything that is in the way, host by host.
     """
     found = {host: problems(run.settings, host, facts) for host, facts in run.facts.items()}
-    lines = [f"{host.name}: {problem}" for host, items in found.items() for problem in items]
-    if lines:
-        raise CheckFailed("the deploy would fail; nothing was touched:\n  " + "\n  ".join(lines))
+    if any(found.values()):
+        told = by_host((host.name, problem) for host, items in found.items() for problem in items)
+        raise CheckFailed(f"the deploy would fail; nothing was touched:\n{told}")
 
 
 def problems(settings: Settings, host: Host, facts: Mapping[str, Any]) -> list[str]:

@@ -45,11 +45,13 @@ def rollback(config: Config, options: Options) -> None:
             if failures:
                 cause = combine(list(failures.values()))
                 activating.record_failure(run, steps.entry(run, "rollback"), cause)
+                again = f"again goes one release further back: {run.fab('rollback')}"
                 raise NotRolledBack(
                     f"the former release did not come up: {cause.what}",
                     where=cause.where,
                     output=cause.output,
-                    hint=f"again goes one release further back: {run.fab('rollback')}",
+                    hint=again,
+                    parts=cause.parts,
                 )
             activating.settle(run, targets, steps.entry(run, "rollback"), clean=False)
         summary(run, targets)

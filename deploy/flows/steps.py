@@ -162,8 +162,9 @@ def activate(config: Config, options: Options) -> None:
                 return
             _, failures = parallel.attempt(run.hosts, lambda host: activating.switch(run, host, staged[host]))
             if failures:
-                activating.revert(run, staged, "the switch failed")
-                raise combine(list(failures.values()))
+                cause = combine(list(failures.values()))
+                activating.revert(run, staged, cause)
+                raise cause
             unwatched = {host: release for host, release in staged.items() if not _watched(run, host)}
             if unwatched:
                 activating.settle(run, unwatched, entry(run, "activate"), clean=False)

@@ -275,7 +275,8 @@ def _log_in(connection: Connection, name: str, access: Access) -> None:
     client = connection.client
     client._system_host_keys = hostkeys.load(access.known_hosts)
     client.set_missing_host_key_policy(hostkeys.RefuseUnknown(name))
-    where = f"{connection.host} port {connection.port}"
+    address = f"{connection.host} port {connection.port}"
+    to = "" if name.strip("[]") in (connection.host, f"{connection.host}:{connection.port}") else f" to {address}"
     try:
         if not connection.gateway:
             connection.connect_kwargs["sock"] = _socket(connection.host, connection.port, access.connect_timeout_s)
@@ -296,9 +297,7 @@ def _log_in(connection: Connection, name: str, access: Access) -> None:
             hint=f"can you log in by hand?  ssh -p {connection.port} {connection.user}@{connection.host}",
         ) from None
     except (paramiko.SSHException, EOFError, OSError) as error:
-        raise ConnectionFailed(
-            f"cannot connect to {where} ({_words(error)})", where=name, hint="is the host up?"
-        ) from None
+        raise ConnectionFailed(f"cannot connect{to} ({_words(error)})", where=name, hint="is the host up?") from None
 
 
 def _socket(host: str, port: int, timeout_s: float) -> socket.socket:
@@ -309,4 +308,6 @@ def _socket(host: str, port: int, timeout_s: float) -> socket.socket:
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -17,10 +17,12 @@ class ServiceCommand:
 
     :ivar words: the command; its first word is what a sudoers rule has to name.
     :ivar user: ``root``, or '' for the deploy user.
+    :ivar configured: what the configuration calls it, where that is something else than the words.
     """
 
     words: tuple[str, ...]
     user: str = ""
+    configured: str = ""
 
     def __str__(self) -> str:
         return shlex.join(self.words)
@@ -52,8 +54,8 @@ def restart(service: Service, base: str, in_release: Sequence[str] = ()) -> Serv
         case Command():
             if service.sudo:
                 script = f"cd {shlex.quote(below(base, 'current'))} && {service.command}"
-                return ServiceCommand(("sh", "-c", script), user)
-            return ServiceCommand((*in_release, service.command))
+                return ServiceCommand(("sh", "-c", script), user, service.command)
+            return ServiceCommand((*in_release, service.command), configured=service.command)
 
 
 def inspect(service: Service) -> ServiceCommand | None:

@@ -18,6 +18,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from deploy import config
+from deploy.config import models
 
 _PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false"}
 
@@ -26,7 +27,7 @@ class ConfigurationReference(SphinxDirective):
     """Renders the whole reference; takes no argument."""
 
     def run(self) -> list[nodes.Node]:
-        self.env.note_dependency(config.__file__)
+        self.env.note_dependency(models.__file__)
         return parsed(self, reference())
 
 

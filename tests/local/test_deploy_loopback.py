@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.conftest import FAB, LocalProject
+from tests.local.conftest import FAB, Client, LocalProject, LoopbackHost, free_port
 
 
 @pytest.mark.parametrize("strategy", ["rsync", "stream"])
@@ -133,3 +134,44 @@ def test_a_lock_file_without_hashes_is_refused_by_name(project: LocalProject) ->
     said = project.fab("deploy", expect=3)
     assert "click==8.1.8: no hash" in said
     assert "markupsafe>=3: no exact version" in said
+
+
+def test_three_hosts_that_fail_are_one_message_for_each_way(project: LocalProject) -> None:
+    ports = [free_port(), free_port()]
+    stage = f"stages: {{local: [{project.host.address}, 127.0.0.1:{ports[0]}, 127.0.0.1:{ports[1]}]}}"
+    path = project.directory / "fabric.yaml"
+    path.write_text(re.sub("stages: .*", stage, path.read_text()))
+    unreachable = f"127.0.0.1:{ports[0]}, 127.0.0.1:{ports[1]}: cannot connect (Connection refused)\n"
+    said = project.fab("deploy", expect=4)
+    assert f"error: {unreachable}  is the host up?\n" in said
+    project.host.directory.parent.joinpath("client/known_hosts").write_text("")
+    said = project.fab("deploy", expect=4)
+    assert said.startswith("error: 3 hosts failed\n", said.index("error: "))
+    assert f"\n  {unreachable}    is the host up?\n" in said
+    assert said.count("its host key is not known") == 1
+
+
+def test_two_hosts_that_cannot_go_back_say_why_they_failed_and_why_they_cannot(
+    project: LocalProject, tmp_path: Path
+) -> None:
+    second = LoopbackHost(tmp_path / "second", Client(tmp_path / "client"), kind="asyncssh")
+    second.start()
+    try:
+        path = project.directory / "fabric.yaml"
+        other = f"{{host: '{second.address}', base_path: {tmp_path}/other}}"
+        text = re.sub("stages: .*", f"stages: {{local: [{project.host.address}, {other}]}}", path.read_text())
+        path.write_text(text.replace("sh restart.sh", "'echo broken >&2; exit 3'"))
+        (tmp_path / "other/shared").mkdir(parents=True)
+        (tmp_path / "other/shared/.env").write_text("SECRET=x\n")
+        said = project.fab("deploy", expect=7)
+    finally:
+        second.stop()
+    error = said[said.index("error: ") :]
+    names = ", ".join(host.address.rpartition("@")[2] for host in (project.host, second))
+    assert re.sub(r"    to see it again there: .*\n", "", error).startswith(
+        "error: the release failed, and the former one could not be brought back\n"
+        f"  {names}: the restart failed (exit 3): echo broken >&2; exit 3\n"
+        "    | broken\n"
+        f"  {names}: going back: there is no former release to go back to\n"
+        "  look at it with fab local status"
+    )

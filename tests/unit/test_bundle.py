@@ -61,6 +61,16 @@ def test_continued_lines_comments_includes_and_markers_are_read(tmp_path: Path) 
     assert len(read.pins[2].hashes) == 2
 
 
+def test_a_directory_of_wheels_lies_beside_the_lock_file_wherever_fab_runs(tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    read = lock(
+        tmp_path, f"--find-links wheels\n--find-links=wheels\n--index-url https://example.org/a=b\na==1 {HASH}\n"
+    )
+    beside = str(tmp_path / "wheels")
+    assert read.sources == ("--find-links", beside, f"--find-links={beside}", "--index-url", "https://example.org/a=b")
+    assert read.options[1] == "wheels"
+
+
 @pytest.mark.parametrize(
     "line", ["click==8.1", "click>=8 " + HASH, "click==8.* " + HASH, "-e .", "git+https://example.org/x", "./x.whl"]
 )

@@ -85,6 +85,16 @@ def test_an_unknown_manager_is_answered_with_the_known_ones() -> None:
     assert "deploy.service.manager: must be one of systemd, supervisor, signal, touch, command" in said
 
 
+def test_a_key_that_is_called_as_a_manager_is_named_too() -> None:
+    assert "deploy.service.command: is missing" in problems(section(service={"manager": "command"}))
+    assert "deploy.service.signal: input should be" in problems(
+        section(service={"manager": "signal", "pidfile": "x", "signal": "KILL"})
+    )
+    assert "deploy.migrate.command: input should be a valid string (it is 3)" in problems(
+        section(migrate={"command": 3})
+    )
+
+
 @pytest.mark.parametrize("host", ["-oProxyCommand=x", "a b", "user@", "host:port", "h;rm -rf /"])
 def test_a_host_that_is_no_address_is_refused(host: str) -> None:
     assert "deploy.stages.staging.hosts[0]" in problems(section(stages={"staging": {"hosts": [host]}}))
@@ -135,5 +145,47 @@ def test_no_value_makes_a_traceback() -> None:
 def test_the_schema_for_editors_knows_every_key() -> None:
     schema = config.json_schema()
     deploy = schema["properties"]["deploy"]
-    assert set(deploy["properties"]) == {*config.Settings.model_fields, *config.SECTION_KEYS} - {"hosts"}
+    assert set(deploy["properties"]) == {*config.Settings.model_fields, *config.SECTION_KEYS}
     assert deploy["additionalProperties"] is False
+
+
+def _accepted(document: dict[str, Any]) -> bool:
+    """Whether `fab` accepts a section."""
+    try:
+        config.load(document, config.choose_stage({"default_stage": "staging", **document}, "f"), "f")
+    except ConfigurationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("accepted", "changes"),
+    [
+        (True, {}),
+        (True, {"stages": {"staging": ["web1"]}}),
+        (True, {"stages": {"staging": ["web1", {"host": "web2", "primary": True}]}}),
+        (True, {"stages": {"staging": {}}, "hosts": ["web1"]}),
+        (True, {"stages": {"staging": {"hosts": ["a"], "health": {"timeout": 5}, "service": {"action": "reload"}}}}),
+        (True, {"stages": {"staging": {"hosts": ["a"], "service": {"manager": "touch", "file": "reload"}}}}),
+        (True, {"target": {"python": "3.11"}, "stages": {"staging": {"hosts": ["a"], "target": {"platform": "x"}}}}),
+        (True, {"service": None, "health": None, "migrate": None, "stage": None}),
+        (False, {"stages": {}}),
+        (False, {"stages": {"staging": []}}),
+        (False, {"stages": {"staging": "web1"}}),
+        (False, {"stages": {"staging": None}}),
+        (False, {"stages": {"staging": [{"primary": True}]}}),
+        (False, {"stages": {"staging": [{"host": "a", "health": {"timeout": 5}}]}}),
+        (False, {"stages": {"staging": {"hosts": ["a"], "helth": {}}}}),
+        (False, {"service": {"manager": "sytemd"}}),
+        (False, {"service": {"unit": "x.service", "program": "x"}}),
+        (False, {"keep_releases": "many"}),
+        (False, {"keep_releases": 0}),
+        (False, {"helth": {}}),
+    ],
+)
+def test_the_schema_for_editors_accepts_what_fab_accepts(accepted: bool, changes: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="requirements-dev.txt is not installed; CI installs it")
+    document = section(**changes)
+    assert _accepted(document) is accepted
+    found = list(jsonschema.Draft202012Validator(config.json_schema()).iter_errors({"deploy": document}))
+    assert not found if accepted else found

@@ -1,0 +1,72 @@
+"""pip as a program: how it is run, and what its failures mean. Knows no lock file and no target."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Sequence
+
+from ..errors import BuildError
+
+QUIET = ("--disable-pip-version-check", "--no-input", "--progress-bar=off")
+
+_FRAMED = re.compile(r"^ *╰─> \[\d+ lines? of output\]\n(.*?)^ *\[end of output\]", re.MULTILINE | re.DOTALL)
+_TRACE = re.compile(r"^Traceback \(most recent call last\):\n(?: .*\n)+", re.MULTILINE)
+_NAME = re.compile(r"Failed to build '([^']+)'")
+
+
+def local_pip() -> list[str]:
+    """pip of the Python that runs us."""
+    return [sys.executable, "-m", "pip"]
+
+
+def run(command: Sequence[str], failed: str, environment: dict[str, str] | None = None) -> None:
+    """Run pip.
+
+    :raises BuildError: it failed; *failed* says what that means, its last lines why.
+    """
+    result = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False
+    )
+    if result.returncode:
+        said = "\n".join(
+            line for line in (result.stdout + result.stderr).splitlines() if "WARNING: Location" not in line
+        )
+        name = _NAME.search(said)
+        raise BuildError(
+            f"{name[1]} could not be built" if name else failed, output=last_words(said), hint=_advice(said)
+        )
+
+
+def last_words(said: str) -> str:
+    """What a build itself said, out of pip's output: without pip's frame, and of tracebacks only what they end in.
+
+    A compiler's message stands before both, and would be pushed off the last lines by them.
+    """
+    framed = _FRAMED.findall(said)
+    return _TRACE.sub("", textwrap.dedent(framed[-1])) if framed else said
+
+
+def nothing_fits(said: str) -> bool:
+    """Whether pip found no file that fits, by what it said; an index that is out of reach is another matter."""
+    return "No matching distribution" in said and not _unreachable(said)
+
+
+def _unreachable(said: str) -> bool:
+    # pip tells of each attempt, and then that it found no file.
+    return any(words in said for words in ("connection broken", "ConnectionError", "Read timed out"))
+
+
+def _advice(said: str) -> str:
+    if "THESE PACKAGES DO NOT MATCH THE HASHES" in said:
+        return "a file is not the one that was locked: somebody changed it, or the lock file needs to be made again"
+    if _unreachable(said):
+        return "is the index in reach? A bundle that exists already needs no network"
+    if _FRAMED.search(said) and ("Python.h" in said or not (shutil.which("cc") or shutil.which("gcc"))):
+        return "a compiler and the Python headers are needed for C code (Debian: apt install gcc python3-dev)"
+    if "No matching distribution" in said:
+        return "no file of that version fits the target, or the index does not have it"
+    return ""

@@ -1,0 +1,36 @@
+"""The `deploy:` section of `fabric.yaml`: its keys, its stages, its validation, and its schema for editors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .loading import load
+from .models import (
+    Command,
+    Health,
+    HostSettings,
+    Lock,
+    Migrate,
+    Service,
+    Settings,
+    Shared,
+    Signal,
+    Source,
+    Supervisor,
+    Systemd,
+    TargetSettings,
+    Touch,
+)
+from .schema import json_schema
+from .stages import SECTION_KEYS, choose_stage, resolve
+
+__all__ = [
+    "SECTION_KEYS", "Command", "Health", "HostSettings", "Lock", "Migrate", "Service", "Settings", "Shared", "Signal",
+    "Source", "Supervisor", "Systemd", "TargetSettings", "Touch", "choose_stage", "json_schema", "load", "relative_to",
+    "resolve",
+]  # fmt: skip
+
+
+def relative_to(directory: Path, path: str) -> Path:
+    """A path of the configuration: relative ones start at the fabfile's directory, ``~`` is the user's home."""
+    return directory / Path(path).expanduser()

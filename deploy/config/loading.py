@@ -1,0 +1,92 @@
+"""The section as Fabric merged it, validated: settings, or every problem at once, each with its path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import ConfigurationError
+from . import models
+from .models import Settings
+from .spelling import nearly
+from .stages import SECTION_KEYS, resolve
+
+
+def load(section: Mapping[str, Any], stage: str, file: str) -> Settings:
+    """Validate the whole section, every stage of it, and return what *stage* sees.
+
+    :param section: the `deploy:` mapping as Fabric merged it.
+    :param file: the file's name, for messages.
+    :raises ConfigurationError: with one line for each problem, all of them at once.
+    """
+    problems: dict[str, None] = {}
+    chosen: Settings | None = None
+    for name in section["stages"]:
+        try:
+            settings = Settings.model_validate(resolve(section, name))
+        except ValidationError as error:
+            overrides = section["stages"][name]
+            for problem in _problems(error, str(name), overrides if isinstance(overrides, Mapping) else {}):
+                problems[problem] = None
+        else:
+            if name == stage:
+                chosen = settings
+    if problems or chosen is None:
+        count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
+        raise ConfigurationError(f"{count} in section deploy:\n  " + "\n  ".join(problems), where=file)
+    return chosen
+
+
+def _problems(error: ValidationError, stage: str, overrides: Mapping[str, Any]) -> Iterable[str]:
+    for item in error.errors(include_url=False):
+        path = _keys(item["loc"])
+        base = ["deploy", "stages", stage] if path and path[0] in {*overrides, "hosts"} else ["deploy"]
+        where = _dotted([*base, *path])
+        kind = item["type"]
+        if kind == "extra_forbidden":
+            yield f"{where}: unknown key{nearly(str(path[-1]), _known_keys(item['loc'][:-1]))}"
+        elif kind == "missing":
+            yield f"{where}: is missing"
+        elif kind.startswith("union_tag"):
+            yield f"{where}.manager: must be one of {', '.join(_MANAGERS)}"
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            given = f" (it is {item['input']!r})" if isinstance(item["input"], str | int | float | bool | None) else ""
+            yield f"{where}: {message[0].lower()}{message[1:]}{given}" if path else f"deploy.stages.{stage}.{message}"
+
+
+def _keys(location: tuple[Any, ...]) -> list[Any]:
+    """The keys that somebody wrote: pydantic names the alternative that it tried between them."""
+    tried = {"service": {*_MANAGERS}, "target": {"TargetSettings", "literal['auto','local']"}}
+    return [
+        part
+        for before, part in zip((None, *location), location, strict=False)
+        if part not in tried.get(str(before), ())
+    ]
+
+
+def _dotted(path: list[Any]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+_MANAGERS: dict[str, type[models.Model]] = {
+    "systemd": models.Systemd, "supervisor": models.Supervisor, "signal": models.Signal, "touch": models.Touch,
+    "command": models.Command,
+}  # fmt: skip
+
+_PARTS: dict[str, type[models.Model]] = {
+    "source": models.Source, "shared": models.Shared, "migrate": models.Migrate, "health": models.Health,
+    "lock": models.Lock, "target": models.TargetSettings, "hosts": models.HostSettings, **_MANAGERS,
+}  # fmt: skip
+
+
+def _known_keys(parents: tuple[Any, ...]) -> list[str]:
+    for part in reversed(parents):
+        if part in _PARTS:
+            return list(_PARTS[part].model_fields)
+    return [*Settings.model_fields, *SECTION_KEYS]
