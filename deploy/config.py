@@ -114,7 +114,9 @@ class Command(_Service):
 
     manager: Literal["command"]
     command: str = Field(description="Restarts the application.", min_length=1)
-    sudo: bool = Field(False, description="Run it as root, by sudo.")
+    sudo: bool = Field(
+        False, description="Run it as root, by sudo; in the release's directory, but without its venv and `.env`."
+    )
 
 
 Service = Annotated[Systemd | Supervisor | Signal | Touch | Command, Field(discriminator="manager")]
