@@ -1,0 +1,200 @@
+"""The promises that take more than one accident: of several hosts, of a lost lock, of secrets and of quoting."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleet.machines import Fleet, Machine
+from tests.fleet.project import Project
+
+pytestmark = pytest.mark.fleet
+
+# A migration that is held up until it is let go; it does not mind if its release is removed meanwhile.
+HELD_UP = "touch $DEPLOY_BASE/shared/data/begun; until test -e $DEPLOY_BASE/shared/data/go; do sleep 0.1; done"
+
+
+@pytest.fixture
+def web(boot: Any) -> Machine:
+    machine: Machine = boot("bookworm", "web1")
+    return machine
+
+
+@pytest.fixture
+def project(tmp_path: Path, fleet: Fleet, web: Machine) -> Project:
+    """Deployed once; version one serves."""
+    made = Project(tmp_path / "tiny", fleet, [web])
+    made.fab("deploy")
+    return made
+
+
+def await_that(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
+    """Wait for something that happens while *process* runs."""
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+
+
+# --- 2: nothing that serves is touched before every host is staged ---
+
+
+class Three:
+    """Three hosts that serve version one; the disk of the second is small."""
+
+    def __init__(self, directory: Path, fleet: Fleet, boot: Any) -> None:
+        self.machines: list[Machine] = boot.all(("bookworm", "web1"), ("bookworm", "web2"), ("trixie", "web3"))
+        self.troubled = self.machines[1]
+        self.troubled.run("mkdir -p /srv/tiny")
+        self.troubled.mount_small_disk("/srv/tiny", 60 << 20)
+        self.project = Project(directory, fleet, self.machines, min_free_mb=0)
+        self.project.fab("deploy")
+        self.before = [self.project.current(machine) for machine in self.machines]
+        self.project.version("two")
+
+    def large(self) -> None:
+        """Let the push last."""
+        with (self.project.directory / "big").open("wb") as stream:
+            for number in range(40_000):
+                stream.write(number.to_bytes(4, "big") * 1024)
+
+    def assert_untouched(self) -> None:
+        """Everywhere `current` is what it was; and the healthy hosts know nothing of what was begun."""
+        assert [self.project.current(machine) for machine in self.machines] == self.before
+        assert [self.project.serving(machine)["version"] for machine in self.machines] == ["one"] * 3
+        for machine in self.machines:
+            if machine is not self.troubled:
+                assert self.project.states(machine) == ["good"]
+                assert machine.run("ls -A /srv/tiny/releases").stdout.split() == [self.before[0]]
+                assert not machine.exists("/srv/tiny/staged")
+                assert not machine.exists("/srv/tiny/.deploy/lock.json")
+                self.project.assert_tidy(machine)
+
+    def assert_recovers(self) -> None:
+        (self.project.directory / "big").unlink(missing_ok=True)
+        self.project.version("mended")
+        self.project.fab("deploy", "--lock-wait", "30")
+        for machine in self.machines:
+            assert self.project.serving(machine)["version"] == "mended"
+            self.project.assert_tidy(machine)
+
+
+@pytest.fixture
+def three(tmp_path: Path, fleet: Fleet, boot: Any) -> Three:
+    return Three(tmp_path / "tiny", fleet, boot)
+
+
+def test_a_disk_that_fills_up_while_code_is_pushed_stops_all_three(three: Three) -> None:
+    three.large()
+    said = three.project.fab("deploy", expect=9).output
+    assert f"{three.troubled.address}: " in said
+    assert "o space left" in said
+    three.assert_untouched()
+    three.assert_recovers()
+
+
+def test_a_disk_that_fills_up_while_dependencies_are_installed_stops_all_three(three: Three) -> None:
+    three.project.more_dependencies()
+    three.troubled.fill_disk("/srv/tiny", 500 << 10)
+    said = three.project.fab("deploy", expect=9).output
+    assert "o space left" in said
+    assert said.count(": pushed ") == 3
+    three.assert_untouched()
+    three.troubled.free_disk("/srv/tiny")
+    three.assert_recovers()
+
+
+@pytest.mark.parametrize(
+    ("phase", "sign"),
+    [
+        ("push", "ls -d /srv/tiny/releases/.partial-*/big"),
+        ("update-deps", "ls -d /srv/tiny/wheels/.partial-* || ls -d /srv/tiny/venvs/.partial-*"),
+    ],
+)
+def test_a_connection_that_is_cut_while_hosts_are_staged_stops_all_three(three: Three, phase: str, sign: str) -> None:
+    three.large() if phase == "push" else three.project.more_dependencies()
+    three.troubled.free_disk("/srv/tiny")
+    three.troubled.run("mount -o remount,size=1G /srv/tiny")
+    stages = three.project.section["stages"]
+    with three.project.fleet.relay(three.troubled) as relay:
+        hosts = [f"deploy@{machine.address}" for machine in three.machines]
+        hosts[1] = f"deploy@127.0.0.1:{relay.port}"
+        three.project.configure(stages={"production": {"hosts": hosts}})
+        process = three.project.start("deploy")
+        await_that(process, lambda: three.troubled.run(sign, check=False).returncode == 0)
+        relay.cut()
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 4, output
+        assert "Traceback" not in output
+        assert f"127.0.0.1:{relay.port}" in output
+    three.assert_untouched()
+    three.project.configure(stages=stages)
+    three.assert_recovers()
+
+
+# --- 5: two deploys of one stage cannot run at once ---
+
+
+def hold_up(project: Project, web: Machine) -> subprocess.Popen[str]:
+    """A deploy of version two that is held up in its migration."""
+    project.version("two")
+    project.configure(migrate={"command": HELD_UP})
+    process = project.start("deploy")
+    await_that(process, lambda: web.exists("/srv/tiny/shared/data/begun"))
+    return process
+
+
+def let_go(web: Machine, process: subprocess.Popen[str]) -> str:
+    web.run("touch /srv/tiny/shared/data/go")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 8, output
+    assert "Traceback" not in output
+    return output
+
+
+def test_a_run_whose_lock_is_taken_away_stops_before_it_switches(project: Project, web: Machine) -> None:
+    loser = hold_up(project, web)
+    project.fab("unlock", "--force")
+    project.fab("lock", "--message", "hands off")
+    said = let_go(web, loser)
+    assert "the deploy lock was lost: the deploy lock is held by" in said
+    assert "hands off" in said
+    assert "nothing that serves was touched" in said
+    assert project.serving(web)["version"] == "one"
+    assert "hands off" in web.read("/srv/tiny/.deploy/lock.json"), "the loser leaves the lock to who has it"
+    project.fab("unlock")
+    web.run("rm /srv/tiny/shared/data/go")
+    project.configure(migrate={"command": "python migrate.py"})
+    project.version("three")
+    project.fab("deploy")
+    assert project.serving(web)["version"] == "three"
+    project.assert_tidy(web)
+
+
+def test_a_laptop_that_slept_while_another_deployed_stops_before_it_switches(
+    tmp_path: Path, fleet: Fleet, project: Project, web: Machine
+) -> None:
+    other = Project(tmp_path / "other", fleet, [web])
+    other.version("three")
+    loser = hold_up(project, web)
+    loser.send_signal(signal.SIGSTOP)
+    said = other.fab("deploy", "--lock-wait", "20").output
+    assert "took over the expired deploy lock" in said
+    assert other.serving(web)["version"] == "three"
+    winner = other.current(web)
+    loser.send_signal(signal.SIGCONT)
+    assert "the deploy lock was lost: it expired" in let_go(web, loser)
+    assert other.current(web) == winner
+    assert other.serving(web)["version"] == "three"
+    assert other.states(web) == ["good", "good"]
+    web.run("rm /srv/tiny/shared/data/go")
+    other.version("four")
+    other.fab("deploy")
+    assert other.serving(web)["version"] == "four"
+    other.assert_tidy(web)
