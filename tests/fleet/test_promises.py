@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import pty
+import secrets
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.fleet.machines import Fleet, Machine
-from tests.fleet.project import Project
+from tests.fleet.project import FAB, Project
 
 pytestmark = pytest.mark.fleet
 
@@ -198,3 +204,99 @@ def test_a_laptop_that_slept_while_another_deployed_stops_before_it_switches(
     other.fab("deploy")
     assert other.serving(web)["version"] == "four"
     other.assert_tidy(web)
+
+
+# --- 7: secrets appear nowhere ---
+
+
+class CommandLines:
+    """Every command line that is seen while it is open: of the laptop, and of the hosts, which share its kernel."""
+
+    def __init__(self) -> None:
+        self.seen: set[bytes] = set()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> CommandLines:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.01):
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    self.seen.add((process / "cmdline").read_bytes())
+
+
+def files_with(web: Machine, word: str) -> list[str]:
+    """Every file of the host that contains *word*; which is handed over by standard input."""
+    places = "$(ls -d /* | grep -vE '^/(proc|sys|dev)$')"
+    return web.run(f"grep -rlF -D skip -f - {places} 2>/dev/null", check=False, input=word + "\n").stdout.split()
+
+
+def test_secrets_appear_nowhere(tmp_path: Path, fleet: Fleet, web: Machine) -> None:
+    word = secrets.token_hex(8)
+    password = f'"it\'s" $({word}) \\ {word}'
+    web.sudoers("deploy ALL=(ALL) ALL\n")
+    web.set_password("deploy", password)
+    project = Project(tmp_path / "tiny", fleet, [web])
+    web.write("/srv/tiny/shared/.env", f"SECRET={word}\n", 0o600, "guestbook:guestbook")
+    hidden = tmp_path / "secrets.yaml"
+    hidden.write_text(json.dumps({"sudo": {"password": password}}))
+
+    def fab(*words: str, expect: int = 0) -> str:
+        return project.fab("-f", str(hidden), *words, expect=expect).output
+
+    with CommandLines() as lines:
+        said = fab("check") + fab("--dry", "deploy") + fab("deploy")
+        project.version("two")
+        said += fab("deploy")
+        project.version("unmigratable")
+        said += fab("deploy", expect=10)
+        project.version("sick")
+        said += fab("deploy", expect=6) + fab("rollback") + fab("status")
+        assert project.serving(web)["secret"]
+        assert project.serving(web)["version"] == "one"
+
+    assert any(b"sudo\0-S" in line for line in lines.seen), "the watch sees the host's processes"
+    assert not [line for line in lines.seen if word.encode() in line]
+    assert word not in said
+    assert word not in web.run("journalctl --no-pager --all --output=export").stdout
+    assert files_with(web, word) == ["/srv/tiny/shared/.env"]
+    on_laptop = [path for path in [*tmp_path.rglob("*"), *fleet.client.home.rglob("*")] if path.is_file()]
+    assert [path for path in on_laptop if word.encode() in path.read_bytes()] == [hidden]
+
+
+def test_a_password_that_is_typed_in_a_terminal_works_and_is_not_shown(project: Project, web: Machine) -> None:
+    password = '"it\'s" $(touch /tmp/pwned) \\ hunter2'
+    web.sudoers("deploy ALL=(ALL) ALL\n")
+    web.set_password("deploy", password)
+    project.version("two")
+    code, shown = in_terminal(project, "--prompt-for-sudo-password", "deploy", answer=password)
+    assert code == 0, shown
+    assert "sudo" in shown
+    assert "hunter2" not in shown
+    assert "Traceback" not in shown
+    assert project.serving(web)["version"] == "two"
+    project.assert_tidy(web)
+
+
+def in_terminal(project: Project, *words: str, answer: str) -> tuple[int, str]:
+    """`fab WORDS` in a terminal of its own, the first question answered; its exit code and all that was shown."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(project.directory)
+        os.execve(FAB, [str(FAB), *words], {**project.environment(), "TERM": "xterm"})
+    shown = b""
+    while not shown.rstrip().endswith(b":"):
+        shown += os.read(terminal, 1 << 12)
+    os.write(terminal, answer.encode() + b"\n")
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while chunk := os.read(terminal, 1 << 12):
+            shown += chunk
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode(errors="replace")
