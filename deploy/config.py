@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -26,14 +28,18 @@ class Model(BaseModel):
 
 
 def _relative(path: str) -> str:
-    if path.startswith(("/", "-")) or ".." in path.split("/") or not path.strip("/"):
+    plain = PurePosixPath(path)
+    if path.startswith(("/", "-")) or ".." in plain.parts or not plain.parts or "\0" in path:
         raise ValueError("must be a path inside the release, without '..'")
-    return path.strip("/")
+    return str(plain)
 
 
 def _absolute(path: str) -> str:
-    if not path.startswith("/") or ".." in path.split("/") or path.rstrip("/") == "" or "\n" in path:
+    if not path.startswith("/") or ".." in path.split("/") or path.rstrip("/") == "":
         raise ValueError("must be an absolute path below /, without '..'")
+    # A ':' parts what is on PATH; the others mean something in the scripts that a venv brings.
+    if not path.isprintable() or any(letter in path for letter in ':"$`\\'):
+        raise ValueError('must be without control characters and without : " $ ` \\')
     return path.rstrip("/")
 
 
@@ -56,6 +62,14 @@ class Shared(Model):
     dirs: list[str] = Field([], description="Directories; made where they are lacking.")
 
     _inside = field_validator("files", "dirs")(lambda paths: [_relative(path) for path in paths])
+
+    @model_validator(mode="after")
+    def _apart(self) -> Shared:
+        paths = sorted(PurePosixPath(path) for path in self.files + self.dirs)
+        for outer, inner in pairwise(paths):
+            if inner.is_relative_to(outer):
+                raise ValueError(f"shared paths may not lie in each other: {inner} in {outer}")
+        return self
 
 
 class Migrate(Model):
@@ -125,10 +139,19 @@ Service = Annotated[Systemd | Supervisor | Signal | Touch | Command, Field(discr
 class Health(Model):
     """How the application says that it is well; asked on the host itself."""
 
-    url: str = Field(description="Must answer 2xx.", pattern=r"^https?://\S+$")
+    url: str = Field(description="Must answer 2xx.", pattern=r"^https?://[!-~]+$")
     timeout: float = Field(30, description="Seconds until the release counts as not healthy.", gt=0, le=3600)
     interval: float = Field(1, description="Seconds between two requests at most.", gt=0, le=60)
-    host: str = Field("", description="The Host header to send, where the application insists on one.")
+    host: str = Field(
+        "", description="The Host header to send, where the application insists on one.", pattern=r"^[!-~]*$"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _port(cls, value: str) -> str:
+        if urlsplit(value).port == 0:  # a port that is no number raises a ValueError by itself
+            raise ValueError("nobody listens on port 0")
+        return value
 
 
 class Lock(Model):
@@ -313,6 +336,8 @@ def load(section: Mapping[str, Any], stage: str, file: str) -> Settings:
     problems: dict[str, None] = {}
     chosen: Settings | None = None
     for name in section["stages"]:
+        if not _NAME.fullmatch(str(name)):
+            problems[f"deploy.stages: must be letters, digits, '.', '_' and '-' (it is {str(name)!r})"] = None
         try:
             settings = Settings.model_validate(resolve(section, name))
         except ValidationError as error:
