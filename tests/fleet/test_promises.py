@@ -7,6 +7,8 @@ import json
 import os
 import pty
 import secrets
+import shlex
+import shutil
 import signal
 import subprocess
 import threading
@@ -300,3 +302,146 @@ def in_terminal(project: Project, *words: str, answer: str) -> tuple[int, str]:
             shown += chunk
     os.close(terminal)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode(errors="replace")
+
+
+# --- 8: no word of configuration reaches a shell unquoted ---
+
+HOSTILE = "it's; $(touch pwned) `touch pwned` \"|touch pwned & #*?[a]~"
+EVIL = {
+    "app": {"app": HOSTILE},
+    "app as an option": {"app": "-rf"},
+    "base path with what sh expands": {"base_path": "/srv/$(touch pwned)"},
+    "base path with a newline": {"base_path": "/srv/tiny\ntouch pwned"},
+    "base path that PATH cannot hold": {"base_path": "/srv/tiny:/tmp"},
+    "base path of a host": {"stages": {"production": {"hosts": [{"host": "web1", "base_path": "/srv/`touch pwned`"}]}}},
+    "host": {"stages": {"production": {"hosts": ["deploy@web1;touch pwned"]}}},
+    "host as an option": {"stages": {"production": {"hosts": ["-oProxyCommand=touch pwned"]}}},
+    "stage": {"stages": {HOSTILE: {"hosts": ["web1"]}}},
+    "deploy user": {"deploy_user": "$(touch pwned)"},
+    "python": {"python": "python3 -c pwned"},
+    "unit": {"service": {"manager": "systemd", "unit": "tiny.service; touch pwned"}},
+    "unit as an option": {"service": {"manager": "systemd", "unit": "--version"}},
+    "program": {"service": {"manager": "supervisor", "program": "$(touch pwned)"}},
+    "signal": {"service": {"manager": "signal", "pidfile": "tiny.pid", "signal": "HUP; touch pwned"}},
+    "health url": {"health": {"url": "file:///etc/passwd"}},
+    "health url with a newline": {"health": {"url": "http://127.0.0.1:8000/\nHost:pwned"}},
+    "health url without a port": {"health": {"url": "http://127.0.0.1:pwned/"}},
+    "health host": {"health": {"url": "http://127.0.0.1:8000/", "host": "a\r\nX-Pwned: 1"}},
+    "shared file outside": {"shared": {"files": ["../pwned"]}},
+    "shared file as an option": {"shared": {"files": ["-rf"]}},
+    "the release itself": {"shared": {"dirs": ["."]}},
+    "what is shared twice": {"shared": {"dirs": ["data", "./data/inner"]}},
+    "exclude": {"source": {"exclude": ["!"]}},
+    "exclude with a range that is none": {"source": {"exclude": ["[z-a]"]}},
+    "target": {"target": {"python": "3.11", "platform": "$(touch pwned)"}},
+}
+
+
+def assert_not_pwned(project: Project) -> None:
+    for machine in project.machines:
+        assert not machine.run("find / -xdev -name 'pwned*' -not -path '/proc/*'").stdout
+    for place in (project.directory, project.fleet.client.home, Path("/tmp")):
+        assert not list(place.glob("pwned*"))
+
+
+def test_hostile_values_that_have_no_use_are_refused(project: Project, web: Machine) -> None:
+    before = web.run("find /srv /home /tmp | sort").stdout
+    section = {**project.section}
+    for name, changes in EVIL.items():
+        project.section = {**section}
+        project.configure(**changes)
+        said = project.fab("deploy", expect=None)
+        assert said.code == 2, f"{name}: {said}"
+        assert "deploy." in said.output, f"{name}: {said}"
+    assert web.run("find /srv /home /tmp | sort").stdout == before
+    assert_not_pwned(project)
+
+
+@pytest.mark.parametrize("strategy", ["rsync", "stream"])
+def test_hostile_names_of_files_arrive_as_they_are(project: Project, web: Machine, strategy: str) -> None:
+    if strategy == "rsync" and not shutil.which("rsync"):
+        pytest.skip("no rsync here")
+    names = [
+        HOSTILE,
+        "-rf",
+        "--delete",
+        "new\nline",
+        " ",
+        "\\",
+        "\x1b[31mred",
+        "ünïcödé",
+        os.fsdecode(b"latin-\xe9"),
+        ":x",
+    ]
+    source = project.directory / "$(touch pwned)"
+    source.mkdir()
+    for name in names:
+        (source / name).write_text(name, errors="surrogateescape")
+    (source / "link").symlink_to("-rf; touch pwned")
+    project.configure(source={"strategy": strategy, "exclude": ["$(touch pwned)/left*", "'; touch pwned"]})
+    (source / "left behind").touch()
+    project.version("two")
+    project.fab("deploy")
+    assert project.serving(web)["version"] == "two"
+    arrived = web.run("cd '/srv/tiny/current/$(touch pwned)' && find . -mindepth 1 -printf '%f\\0' | sort -z").stdout
+    assert sorted(arrived.split("\0")[:-1]) == sorted([*names, "link"])
+    assert web.run("cat < '/srv/tiny/current/$(touch pwned)/-rf'").stdout == "-rf"
+    project.assert_tidy(web)
+    project.version("three")
+    project.fab("deploy")
+    assert project.serving(web)["version"] == "three"
+    assert_not_pwned(project)
+
+
+def test_a_base_path_with_spaces_and_quotes(tmp_path: Path, fleet: Fleet, web: Machine) -> None:
+    base = "/srv/it's my; touch pwned & #1 *?[a]~ (ünï)"
+    project = Project(tmp_path / "tiny", fleet, [web])
+    web.run(f"mv /srv/tiny {shlex.quote(base)}; ln -s {shlex.quote(base)} /srv/tiny")
+    project.configure(base_path=base)
+    project.fab("deploy")
+    assert project.serving(web)["version"] == "one"
+    project.version("two")
+    project.more_dependencies()
+    project.configure(service={"manager": "command", "command": "systemctl restart tiny.service", "sudo": True})
+    project.fab("deploy")
+    assert project.serving(web)["version"] == "two"
+    project.fab("rollback")
+    assert project.serving(web)["version"] == "one"
+    project.configure(migrate={"command": "false"})
+    project.version("three")
+    hint = project.fab("deploy", expect=10).output.split("to see it again there: ")[1].splitlines()[0]
+    assert web.run(hint, user="guestbook", check=False).returncode != 127, "the hint can be copied"
+    assert_not_pwned(project)
+
+
+def test_hostile_names_of_shared_things_and_of_pidfiles(project: Project, web: Machine) -> None:
+    files = [".env", f"conf/{HOSTILE}", "trailing ", "new\nline", "*.txt"]
+    web.run("install -d -o guestbook -g guestbook /srv/tiny/shared/conf")
+    for name in files[1:]:
+        web.write(f"/srv/tiny/shared/{name}", name, owner="guestbook:guestbook")
+    pidfile = f"/run/{HOSTILE}/tiny.pid"
+    web.write("/etc/pidfile", pidfile)
+    web.write("/usr/local/bin/keep", '#!/bin/sh\nf=$(cat /etc/pidfile); mkdir -p "${f%/*}"; echo $1 > "$f"\n', 0o755)
+    keep = "[Service]\nRestart=always\nRestartSec=0\nExecStartPost=+/usr/local/bin/keep $MAINPID\n"
+    web.write("/etc/systemd/system/tiny.service.d/keep.conf", keep)
+    web.run("systemctl daemon-reload; systemctl restart tiny.service")
+    project.configure(
+        shared={"files": files, "dirs": ["data", HOSTILE]},
+        service={"manager": "signal", "pidfile": pidfile, "signal": "TERM", "sudo": True},
+        health={"url": "http://127.0.0.1:8000/$(touch%20pwned)';`\"|&", "timeout": 5, "host": HOSTILE.replace(" ", "")},
+    )
+    project.version("two")
+    said = project.fab("deploy").output
+    assert "is what runs" in said
+    assert project.serving(web)["version"] == "two"
+    for name in files[1:]:
+        assert web.read(f"/srv/tiny/current/{name}") == name
+    assert web.exists("/srv/tiny/current/version.txt"), "a name with a wildcard is a name"
+    project.configure(service={"manager": "touch", "file": f"shared/{HOSTILE}/reload", "pidfile": pidfile})
+    project.version("three")
+    assert "the new release is not what runs" in project.fab("deploy", expect=6).output, "nobody watches the file"
+    assert web.exists(f"/srv/tiny/shared/{HOSTILE}/reload")
+    project.fab("lock", "--message", HOSTILE)
+    assert HOSTILE in project.fab("status").output
+    project.fab("unlock")
+    assert_not_pwned(project)
