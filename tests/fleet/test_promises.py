@@ -208,6 +208,30 @@ def test_a_laptop_that_slept_while_another_deployed_stops_before_it_switches(
     other.assert_tidy(web)
 
 
+@pytest.mark.parametrize("task", ["activate", "rollback"])
+def test_a_task_that_slept_between_its_lock_and_its_switch_looks_again(
+    project: Project, web: Machine, task: str
+) -> None:
+    project.version("two")
+    project.fab(*(["push", "update-deps"] if task == "activate" else ["deploy"]))
+    before = project.current(web)
+    stages = project.section["stages"]
+    with project.fleet.relay(web, latency_s=0.2) as relay:
+        project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}})
+        loser = project.start(task)
+        await_that(loser, lambda: web.exists("/srv/tiny/.deploy/lock.json"))
+        loser.send_signal(signal.SIGSTOP)
+        project.configure(stages=stages)
+        project.fab("unlock", "--force")
+        project.fab("lock", "--message", "hands off")
+        loser.send_signal(signal.SIGCONT)
+        assert "hands off" in let_go(web, loser)
+    assert project.current(web) == before
+    project.fab("unlock")
+    project.fab(task)
+    assert project.current(web) != before
+
+
 # --- 7: secrets appear nowhere ---
 
 
