@@ -71,7 +71,7 @@ class DeployLock:
         self._release()
 
     def assert_held(self) -> None:
-        """Look before something is switched: a laptop that slept may have lost the lock without noticing.
+        """Look before something is migrated or switched: a laptop that slept may have lost the lock without noticing.
 
         :raises Locked: it is not ours any more.
         """

@@ -73,7 +73,7 @@ class Run:
         return f"fab {self.stage} {task}{limit}"
 
     def assert_locked(self) -> None:
-        """Look, before something is switched, whether the deploy lock is still ours.
+        """Look, before something is migrated or switched, whether the deploy lock is still ours.
 
         :raises Locked: it is not.
         """

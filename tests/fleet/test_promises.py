@@ -185,6 +185,21 @@ def test_a_run_whose_lock_is_taken_away_stops_before_it_switches(project: Projec
     project.assert_tidy(web)
 
 
+def test_a_run_that_lost_its_lock_while_it_staged_does_not_migrate(project: Project, web: Machine) -> None:
+    migrations = web.read("/srv/tiny/shared/data/migrations")
+    project.version("two")
+    project.more_dependencies()
+    loser = project.start("deploy")
+    await_that(loser, lambda: web.run("ls -d /srv/tiny/venvs/.partial-*", check=False).returncode == 0)
+    loser.send_signal(signal.SIGSTOP)
+    project.fab("unlock", "--force")
+    project.fab("lock", "--message", "hands off")
+    loser.send_signal(signal.SIGCONT)
+    assert "hands off" in let_go(web, loser)
+    assert web.read("/srv/tiny/shared/data/migrations") == migrations
+    assert project.states(web) == ["good"]
+
+
 def test_a_laptop_that_slept_while_another_deployed_stops_before_it_switches(
     tmp_path: Path, fleet: Fleet, project: Project, web: Machine
 ) -> None:
