@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ..errors import ConfigurationError
 from . import models
-from .models import Settings
+from .models import NAME, Settings
 from .spelling import nearly
 from .stages import SECTION_KEYS, resolve
 
@@ -24,6 +24,8 @@ def load(section: Mapping[str, Any], stage: str, file: str) -> Settings:
     problems: dict[str, None] = {}
     chosen: Settings | None = None
     for name in section["stages"]:
+        if not NAME.fullmatch(str(name)):
+            problems[f"deploy.stages: must be letters, digits, '.', '_' and '-' (it is {str(name)!r})"] = None
         try:
             settings = Settings.model_validate(resolve(section, name))
         except ValidationError as error:

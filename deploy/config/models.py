@@ -6,12 +6,15 @@ The only place that knows the keys; the configuration reference and the JSON sch
 from __future__ import annotations
 
 import re
+from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 _HOST = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^@\s:\[\]]+)(?::(?P<port>\d{1,5}))?")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Model(BaseModel):
@@ -21,14 +24,18 @@ class Model(BaseModel):
 
 
 def _relative(path: str) -> str:
-    if path.startswith(("/", "-")) or ".." in path.split("/") or not path.strip("/"):
+    plain = PurePosixPath(path)
+    if path.startswith(("/", "-")) or ".." in plain.parts or not plain.parts or "\0" in path:
         raise ValueError("must be a path inside the release, without '..'")
-    return path.strip("/")
+    return str(plain)
 
 
 def _absolute(path: str) -> str:
-    if not path.startswith("/") or ".." in path.split("/") or path.rstrip("/") == "" or "\n" in path:
+    if not path.startswith("/") or ".." in path.split("/") or path.rstrip("/") == "":
         raise ValueError("must be an absolute path below /, without '..'")
+    # A ':' parts what is on PATH; the others mean something in the scripts that a venv brings.
+    if not path.isprintable() or any(letter in path for letter in ':"$`\\'):
+        raise ValueError('must be without control characters and without : " $ ` \\')
     return path.rstrip("/")
 
 
@@ -53,6 +60,14 @@ class Shared(Model):
     dirs: list[str] = Field([], description="Directories; made where they are lacking.")
 
     _inside = field_validator("files", "dirs")(lambda paths: [_relative(path) for path in paths])
+
+    @model_validator(mode="after")
+    def _apart(self) -> Shared:
+        paths = sorted(PurePosixPath(path) for path in self.files + self.dirs)
+        for outer, inner in pairwise(paths):
+            if inner.is_relative_to(outer):
+                raise ValueError(f"shared paths may not lie in each other: {inner} in {outer}")
+        return self
 
 
 class Migrate(Model):
@@ -111,7 +126,9 @@ class Command(_Service):
 
     manager: Literal["command"]
     command: str = Field(description="Restarts the application.", min_length=1)
-    sudo: bool = Field(False, description="Run it as root, by sudo.")
+    sudo: bool = Field(
+        False, description="Run it as root, by sudo; in the release's directory, but without its venv and `.env`."
+    )
 
 
 Service = Annotated[Systemd | Supervisor | Signal | Touch | Command, Field(discriminator="manager")]
@@ -120,10 +137,19 @@ Service = Annotated[Systemd | Supervisor | Signal | Touch | Command, Field(discr
 class Health(Model):
     """How the application says that it is well; asked on the host itself."""
 
-    url: str = Field(description="Must answer 2xx.", pattern=r"^https?://\S+$")
+    url: str = Field(description="Must answer 2xx.", pattern=r"^https?://[!-~]+$")
     timeout: float = Field(30, description="Seconds until the release counts as not healthy.", gt=0, le=3600)
     interval: float = Field(1, description="Seconds between two requests at most.", gt=0, le=60)
-    host: str = Field("", description="The Host header to send, where the application insists on one.")
+    host: str = Field(
+        "", description="The Host header to send, where the application insists on one.", pattern=r"^[!-~]*$"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _port(cls, value: str) -> str:
+        if urlsplit(value).port == 0:  # a port that is no number raises a ValueError by itself
+            raise ValueError("nobody listens on port 0")
+        return value
 
 
 class Lock(Model):
@@ -201,7 +227,7 @@ class Settings(Model):
     @field_validator("app")
     @classmethod
     def _plain_name(cls, value: str) -> str:
-        if not _NAME.fullmatch(value):
+        if not NAME.fullmatch(value):
             raise ValueError("must be letters, digits, '.', '_' and '-'")
         return value
 

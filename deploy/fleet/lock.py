@@ -58,7 +58,6 @@ class DeployLock:
         self.found: list[Any] = []
         self._token = secrets.token_hex(16)
         self._done = threading.Event()
-        self._lost = ""
         self._released = False
         self._extender = threading.Thread(target=self._extend, daemon=True)
 
@@ -79,12 +78,15 @@ class DeployLock:
         self._release()
 
     def assert_held(self) -> None:
-        """Look before something is switched.
+        """Look before something is migrated or switched: a laptop that slept may have lost the lock without noticing.
 
-        :raises Locked: somebody else has the lock by now.
+        :raises Locked: it is not ours any more.
         """
-        if self._lost:
-            raise Locked(self._lost, where=self._primary.name, hint="nothing that serves was touched; deploy again")
+        try:
+            self._primary.call("extend", token=self._token, expiry=self._expiry_s)
+        except HostFailure as failure:
+            hint = "nothing that serves was touched; deploy again"
+            raise Locked(failure.what, where=failure.where, hint=hint) from None
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + self._wait_s
@@ -121,9 +123,8 @@ class DeployLock:
                     if session is None or session.closed:
                         session = self._primary.new_session()
                     session.batch([("extend", {"token": self._token, "expiry": self._expiry_s})])
-            except HostFailure as failure:
-                self._lost = failure.what
-                return
+            except HostFailure:
+                return  # lost; it is told by assert_held()
             except DeployError:
                 session = None  # a lost connection is the deploy's own to report
 

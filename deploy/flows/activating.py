@@ -102,7 +102,7 @@ def _why(host: Host, service: Any) -> str:
     if question is None:
         return ""
     with contextlib.suppress(ConnectionFailed):
-        answer = host.run(str(question), user=question.user or host.login)
+        answer = host.run(str(question), user=question.user or host.deploy_user)
         if answer.output and "sudo:" not in answer.output:
             return answer.output
     # sudo may allow the restart alone; a login user sees the state without the service's last words.
@@ -121,12 +121,16 @@ def look(run: Run, host: Host, release: str) -> None:
         told = manager.description(service, host.base_path) if service else None
         if query := manager.pid_query(service) if service else None:
             answer = host.run(str(query), user=query.user or host.deploy_user)
-            told = {**(told or {}), "pid": answer.output.strip() if answer.output.strip().isdigit() else 0}
-        asked = health.model_dump() if health else None
+            if answer.output.isdigit():
+                told = {**(told or {}), "pid": int(answer.output)}
         timeout = health.timeout if health else PROOF_TIMEOUT_S
-        result = host.call("verify", identifier=release, health=asked, service=told, timeout=timeout)
+        question = health.model_dump() if health else None
+        asked: dict[str, Any] = {"identifier": release, "health": question, "timeout": timeout}
+        result = host.call("verify", service=told, **asked)
         if result["verdict"] == "hidden":
-            result.update(_prove_as_root(host, told or {}, release, timeout))
+            proof = _prove_as_root(host, told or {}, release, timeout, result["detail"])
+            # Old processes may have been there while health was asked, so it may have been they who answered.
+            result = {**host.call("verify", service=None, **asked), **proof}
         if not result["healthy"]:
             raise NotHealthy(
                 f"not healthy after {health.timeout:g} s: {health.url} says {result['last']}",
@@ -144,15 +148,14 @@ def look(run: Run, host: Host, release: str) -> None:
                 run.report.warn(f"which release runs cannot be known: {result['detail']}", host.name)
 
 
-def _prove_as_root(host: Host, service: dict[str, Any], release: str, timeout: float) -> dict[str, Any]:
+def _prove_as_root(host: Host, service: dict[str, Any], release: str, timeout: float, why: str) -> dict[str, Any]:
     try:
         with host.lost_means_failed():
             operation = ("prove", {"service": service, "identifier": release, "timeout": timeout})
             result: dict[str, Any] = host.session("root").batch([operation])[0]
             return result
     except ConnectionFailed:
-        detail = "the service's processes belong to another user, and sudo does not let us look at them"
-        return {"verdict": "unknown", "detail": detail}
+        return {"verdict": "unknown", "detail": f"{why}, and sudo does not let us look"}
 
 
 def revert(run: Run, releases: Releases, cause: DeployError) -> str:

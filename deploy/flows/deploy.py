@@ -86,8 +86,7 @@ def _reactivate(run: Run) -> None:
 
 
 def _activate(run: Run, releases: activating.Releases) -> None:
-    if run.lock is not None:
-        run.lock.assert_held()
+    run.assert_locked()
     entry = steps.entry(run, "deploy")
     try:
         activating.activate(run, releases)

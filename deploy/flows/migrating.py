@@ -20,9 +20,11 @@ def migrate(run: Run, release: str) -> None:
     """Run the migration command, if there is one.
 
     :raises MigrationFailed: it did not exit with 0; with the end of its output.
+    :raises Locked: the deploy lock was lost; it did not run.
     """
     if run.settings.migrate is None:
         return
+    run.assert_locked()
     host = run.primary
     command = shlex.join([*in_release(host, release), run.settings.migrate.command])
     with run.report.step("migrate", host.name) as step:

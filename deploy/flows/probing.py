@@ -63,9 +63,11 @@ def problems(settings: Settings, host: Host, facts: Mapping[str, Any]) -> list[s
 def may_restart(run: Run, host: Host) -> str:
     """Whether sudo lets the login user restart the service; '' where it does or cannot be asked."""
     service = run.service(host)
-    if service is None or not service.sudo or host.login == "root" or host.sudo_password:
+    if service is None or host.login == "root" or host.sudo_password:
         return ""
     command = manager.restart(service, host.base_path)
+    if command.user != "root":
+        return ""
     answer = host.run(f"sudo -n -l -- {command}")
     if answer.ok:
         return ""

@@ -34,6 +34,8 @@ def rollback(config: Config, options: Options) -> None:
                 plan.show_restart(run, targets)
                 return
 
+            run.assert_locked()
+
             def go_back(host: Host) -> None:
                 left = str(run.facts[host]["live"])
                 activating.switch(run, host, targets[host])

@@ -82,6 +82,14 @@ class Run:
         limit = f" --limit {self.options.limit}" if self.options.limit else ""
         return f"fab {self.stage} {task}{limit}"
 
+    def assert_locked(self) -> None:
+        """Look, before something is migrated or switched, whether the deploy lock is still ours.
+
+        :raises Locked: it is not.
+        """
+        if self.lock is not None:
+            self.lock.assert_held()
+
     def connect(self) -> None:
         """Log in everywhere, in parallel.
 

@@ -160,6 +160,7 @@ def activate(config: Config, options: Options) -> None:
             if options.dry:
                 plan.show_activation(run, staged)
                 return
+            run.assert_locked()
             _, failures = parallel.attempt(run.hosts, lambda host: activating.switch(run, host, staged[host]))
             if failures:
                 cause = combine(list(failures.values()))

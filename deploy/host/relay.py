@@ -18,7 +18,7 @@ from pathlib import Path
 
 import paramiko
 
-from ..errors import DeployError
+from ..errors import ConnectionFailed, DeployError
 from . import remote_shell
 from .connection import Host
 
@@ -69,7 +69,8 @@ class Relay:
                 except DeployError as error:
                     self.error = error
                 except (OSError, EOFError, ValueError, paramiko.SSHException) as error:
-                    self.error = DeployError(f"the connection was lost ({error})", where=self._host.name)
+                    lost = f"the connection was lost ({error})"
+                    self.error = ConnectionFailed(lost, where=self._host.name, hint="deploy again")
 
     def _serve(self, call: socket.socket) -> None:
         _, descriptors, _, _ = socket.recv_fds(call, 1, 3)
@@ -89,6 +90,8 @@ class Relay:
                 _write(sink, chunk)
             noise.join(timeout=5)
             status = channel.recv_exit_status()
+            if status < 0 and _is_lost(channel):
+                raise EOFError("it was cut")
             call.sendall(bytes([status & 0xFF if status >= 0 else 255]))
 
     def _upload(self, source: int, channel: paramiko.Channel) -> None:
@@ -125,6 +128,13 @@ def _remote_command(words: list[str]) -> list[str]:
     while words and words[0].startswith("-"):
         words = words[2:] if words[0] in ("-l", "-p") else words[1:]
     return words[1:]
+
+
+def _is_lost(channel: paramiko.Channel) -> bool:
+    """Whether a channel without an exit status ended with its connection, and not by a signal on the host."""
+    transport = channel.get_transport()
+    transport.join(timeout=1)  # a lost connection ends its channels first, then itself
+    return not transport.is_active()
 
 
 def _copy_errors(channel: paramiko.Channel, sink: int) -> None:

@@ -66,7 +66,8 @@ def extend(layout: Layout, token: str, expiry: float) -> dict[str, Any]:
     with _guarded(layout) as path:
         held = disk.read_json(path)
         if not held or held["token"] != token:
-            raise Failure("the deploy lock was lost to " + (describe(held) if held else "fab unlock"), kind="lost")
+            now = describe(held) if held else "it expired, or fab unlock took it away"
+            raise Failure(f"the deploy lock was lost: {now}", kind="lost")
         disk.write_json(path, {**held, "expires": time.time() + expiry}, 0o600)
     return {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import time
 import urllib.error
 import urllib.request
@@ -28,8 +29,8 @@ def ask(url: str, timeout: float, host: str | None = None) -> str:
     except urllib.error.HTTPError as error:
         body = error.read(300).decode("utf-8", "replace").strip()
         return f"HTTP {error.code}" + (f": {body.splitlines()[0]}" if body else "")
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return str(getattr(error, "reason", error)) or type(error).__name__
 
 
 def wait(layout: Layout, url: str, timeout: float, interval: float, host: str | None = None) -> dict[str, Any]:

@@ -31,32 +31,37 @@ def children(pid: int) -> list[int]:
 
 
 def main_pid(service: dict[str, Any], layout: Layout) -> int:
-    """The service's main process; 0 where it has none or it cannot be known."""
-    manager = service["manager"]
+    """The service's main process; 0 where it has none.
+
+    :raises PermissionError: its pidfile is for others to read.
+    """
     try:
-        if manager == "systemd":
-            scope = ["--user"] if service.get("user") else []
-            command = ["systemctl", *scope, "show", "--property=MainPID", "--value", "--", service["unit"]]
-            return int(_output(command) or 0)
-        if service.get("pidfile"):
-            with open(layout.path(service["pidfile"]), encoding="ascii") as stream:
-                pid = int(stream.read().strip() or 0)
-            os.stat(f"/proc/{pid}")
-            return pid
+        if service["manager"] == "systemd":
+            return _main_pid_of_unit(service["unit"], of_user=bool(service.get("user")))
+        with open(layout.path(service["pidfile"]), encoding="ascii") as stream:
+            pid = int(stream.read().strip() or 0)
+        os.stat(f"/proc/{pid}")
+        return pid
+    except PermissionError:
+        raise
     except (OSError, ValueError, subprocess.SubprocessError):
-        pass
-    return 0
+        return 0
 
 
-def _output(command: list[str]) -> str:
-    return subprocess.run(
-        command,
+def _main_pid_of_unit(unit: str, *, of_user: bool) -> int:
+    scope = ["--user"] if of_user else []
+    # systemctl finds the user's manager by this directory; a login by sudo does not set it.
+    directory = {"XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}"} if of_user else {}
+    answer = subprocess.run(
+        ["systemctl", *scope, "show", "--property=MainPID", "--value", "--", unit],
+        env={**os.environ, **directory},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         timeout=20,
         check=False,
-    ).stdout.decode()
+    )
+    return int(answer.stdout or 0)
 
 
 def release_of(pid: int, layout: Layout) -> str:
@@ -120,12 +125,18 @@ def prove(layout: Layout, service: dict[str, Any], identifier: str, timeout: flo
     After a reload old workers may finish their requests first, so a stale look is repeated.
     """
     deadline = time.monotonic() + timeout
-    knows = service["manager"] == "systemd" or bool(service.get("pidfile")) or bool(service.get("pid"))
-    if not knows:
-        return {"verdict": "unknown", "detail": f"the {service['manager']} manager has no pidfile to look at"}
+    if service["manager"] != "systemd" and not service.get("pidfile") and "pid" not in service:
+        return {"verdict": "unknown", "detail": "nothing tells its main process (deploy.service.pidfile would)"}
     while True:
-        pid = int(service.get("pid") or 0) or main_pid(service, layout)
-        result = look(layout, pid, identifier) if pid else {"verdict": "down", "detail": "it has no main process"}
+        result = _look_at(service, layout, identifier)
         if result["verdict"] not in ("stale", "down") or time.monotonic() >= deadline:
             return result
         time.sleep(0.2)
+
+
+def _look_at(service: dict[str, Any], layout: Layout, identifier: str) -> dict[str, Any]:
+    try:
+        pid = service["pid"] if "pid" in service else main_pid(service, layout)
+    except PermissionError as error:
+        return {"verdict": "hidden", "detail": f"{error.filename} is for another user to read"}
+    return look(layout, pid, identifier) if pid else {"verdict": "down", "detail": "it has no main process"}

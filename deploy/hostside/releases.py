@@ -113,7 +113,11 @@ def finish_push(
         os.makedirs(_inside(layout.path("shared"), path), 0o755, exist_ok=True)
     for path in [*shared["files"], *shared["dirs"]]:
         link = _inside(partial, path)
-        os.makedirs(os.path.dirname(link), 0o755, exist_ok=True)
+        parent, real = os.path.dirname(link), os.path.realpath(partial)
+        # What the link points at would be removed, wherever that is.
+        if os.path.realpath(parent) != os.path.normpath(os.path.join(real, os.path.dirname(path))):
+            raise Failure(f"{path} is to be shared, but the code has a link on the way to it", kind="refused")
+        os.makedirs(parent, 0o755, exist_ok=True)
         disk.remove(link)
         depth = path.count("/")
         os.symlink("../" * (depth + 2) + "shared/" + path, link)

@@ -37,11 +37,7 @@ def restart(service: Service, base: str, in_release: Sequence[str] = ()) -> Serv
     user = "root" if service.sudo else ""
     match service:
         case Systemd(user=True):
-            # systemctl finds the user's manager by this directory; a login by sudo does not set it.
-            script = (
-                f'XDG_RUNTIME_DIR="/run/user/$(id -u)" systemctl --user {service.action} {shlex.quote(service.unit)}'
-            )
-            return ServiceCommand(("sh", "-c", script))
+            return _of_users_manager(service.action, service.unit)
         case Systemd():
             return ServiceCommand(("systemctl", service.action, service.unit), user)
         case Supervisor():
@@ -61,13 +57,21 @@ def restart(service: Service, base: str, in_release: Sequence[str] = ()) -> Serv
 def inspect(service: Service) -> ServiceCommand | None:
     """The command that tells why a restart failed, None where the manager has none."""
     match service:
-        case Systemd(user=False):
-            words = ("systemctl", "status", "--no-pager", "--full", "--lines=15", service.unit)
-            return ServiceCommand(words, "root" if service.sudo else "")
+        case Systemd():
+            words = ("status", "--no-pager", "--full", "--lines=15", service.unit)
+            if service.user:
+                return _of_users_manager(*words)
+            return ServiceCommand(("systemctl", *words), "root" if service.sudo else "")
         case Supervisor():
             user = "root" if service.sudo else ""
             return ServiceCommand(("supervisorctl", "tail", service.program.rstrip(":*"), "stderr"), user)
     return None
+
+
+def _of_users_manager(*words: str) -> ServiceCommand:
+    # systemctl finds the user's manager by this directory; a login by sudo does not set it.
+    script = f'XDG_RUNTIME_DIR="/run/user/$(id -u)" systemctl --user {shlex.join(words)}'
+    return ServiceCommand(("sh", "-c", script))
 
 
 def pid_query(service: Service) -> ServiceCommand | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -52,14 +53,15 @@ def take(root: Path, exclude: Sequence[str] = (), shared: Sequence[str] = ()) ->
 
     :param exclude: patterns, as in a .gitignore.
     :param shared: paths that are links to shared things on the host, so whatever lies there stays behind.
-    :raises ConfigurationError: *root* is no directory.
+    :raises ConfigurationError: *root* is no directory, or a pattern is none.
     :raises BuildError: something in it cannot travel or be read.
     """
     if not root.is_dir():
         raise ConfigurationError("is not a directory", where=f"deploy.source.path: {root}")
-    patterns = GitIgnoreSpec.from_lines([*NEVER, *exclude, *(f"/{path}" for path in shared)])
+    # Of two patterns the last one counts, so what never goes cannot be called back by a "!".
+    patterns = GitIgnoreSpec.from_lines([*map(_valid, exclude), *NEVER])
     try:
-        entries = tuple(sorted(tree.entry(str(root), path) for path in _paths(root, patterns)))
+        entries = tuple(sorted(tree.entry(str(root), path) for path in _paths(root, patterns, frozenset(shared))))
     except Failure as failure:
         raise BuildError(failure.what, where=str(root), hint=failure.hint) from None
     except OSError as error:
@@ -68,7 +70,15 @@ def take(root: Path, exclude: Sequence[str] = (), shared: Sequence[str] = ()) ->
     return Snapshot(root, entries, digest, revision(root) or digest[:7])
 
 
-def _paths(root: Path, patterns: GitIgnoreSpec) -> Iterator[str]:
+def _valid(pattern: str) -> str:
+    try:
+        GitIgnoreSpec.from_lines([pattern])
+    except (ValueError, re.error):
+        raise ConfigurationError(f"{pattern!r} is no pattern of a .gitignore", where="deploy.source.exclude") from None
+    return pattern
+
+
+def _paths(root: Path, patterns: GitIgnoreSpec, shared: frozenset[str]) -> Iterator[str]:
     for directory, names, files in os.walk(root, onerror=_raise):
         prefix = os.path.relpath(directory, root)
         start = "" if prefix == "." else f"{prefix}/"
@@ -76,12 +86,12 @@ def _paths(root: Path, patterns: GitIgnoreSpec) -> Iterator[str]:
         for name in names:
             path = start + name
             link = (Path(directory) / name).is_symlink()
-            if not patterns.match_file(path if link else path + "/"):
+            if path not in shared and not patterns.match_file(path if link else path + "/"):
                 kept.append(name)
                 yield path
         names[:] = kept
         for name in files:
-            if not patterns.match_file(start + name):
+            if start + name not in shared and not patterns.match_file(start + name):
                 yield start + name
 
 

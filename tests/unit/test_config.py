@@ -109,9 +109,20 @@ def test_a_host_listed_twice_is_refused() -> None:
     assert "listed twice" in problems(section(stages={"staging": {"hosts": ["a", "a"]}}))
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../b", "-x", ""])
+@pytest.mark.parametrize("path", ["/etc/passwd", "../up", "a/../../b", "-x", "", ".", "./"])
 def test_a_shared_path_outside_the_release_is_refused(path: str) -> None:
     assert "shared.files" in problems(section(shared={"files": [path]}))
+
+
+def test_a_shared_path_is_written_in_one_way() -> None:
+    shared = config.Shared(files=["./.env"], dirs=["media//photos/", "./data"])
+    assert (shared.files, shared.dirs) == ([".env"], ["media/photos", "data"])
+
+
+@pytest.mark.parametrize("paths", [["media", "media/photos"], ["media", "./media/"]])
+def test_shared_paths_that_lie_in_each_other_are_refused(paths: list[str]) -> None:
+    said = problems(section(shared={"files": paths[:1], "dirs": paths[1:]}))
+    assert "deploy.shared: shared paths may not lie in each other" in said
 
 
 def test_several_stages_and_no_choice_lists_them() -> None:

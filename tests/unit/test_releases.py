@@ -72,6 +72,18 @@ def test_code_that_differs_from_what_was_sent_gets_no_name(layout: Layout) -> No
     assert not os.path.exists(layout.release("r1"))
 
 
+def test_what_a_link_of_the_code_points_at_is_not_removed_for_a_shared_directory(layout: Layout) -> None:
+    kept = Path(layout.path("shared", "media/pictures/one.jpg"))
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    partial = Path(releases.begin(layout, "r1")["partial"])
+    (partial / "media").symlink_to("../../shared/media")
+    digest = tree.digest(tree.walk(str(partial)))
+    with pytest.raises(Failure, match="the code has a link on the way"):
+        releases.finish_push(layout, "r1", digest, SHARED, {})
+    assert kept.exists()
+
+
 def test_a_release_without_a_venv_cannot_be_activated(layout: Layout) -> None:
     push(layout, "r1")
     with pytest.raises(Failure, match="not complete"):

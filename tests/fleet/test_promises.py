@@ -1,0 +1,486 @@
+"""The promises that take more than one accident: of several hosts, of a lost lock, of secrets and of quoting."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import secrets
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleet.machines import Fleet, Machine
+from tests.fleet.project import FAB, Project
+
+pytestmark = pytest.mark.fleet
+
+# A migration that is held up until it is let go; it does not mind if its release is removed meanwhile.
+HELD_UP = "touch $DEPLOY_BASE/shared/data/begun; until test -e $DEPLOY_BASE/shared/data/go; do sleep 0.1; done"
+
+
+@pytest.fixture
+def web(boot: Any) -> Machine:
+    machine: Machine = boot("bookworm", "web1")
+    return machine
+
+
+@pytest.fixture
+def project(tmp_path: Path, fleet: Fleet, web: Machine) -> Project:
+    """Deployed once; version one serves."""
+    made = Project(tmp_path / "tiny", fleet, [web])
+    made.fab("deploy")
+    return made
+
+
+def await_that(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
+    """Wait for something that happens while *process* runs."""
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+
+
+# --- 2: nothing that serves is touched before every host is staged ---
+
+
+class Three:
+    """Three hosts that serve version one; the disk of the second is small."""
+
+    def __init__(self, directory: Path, fleet: Fleet, boot: Any) -> None:
+        self.machines: list[Machine] = boot.all(("bookworm", "web1"), ("bookworm", "web2"), ("trixie", "web3"))
+        self.troubled = self.machines[1]
+        self.troubled.run("mkdir -p /srv/tiny")
+        self.troubled.mount_small_disk("/srv/tiny", 60 << 20)
+        self.project = Project(directory, fleet, self.machines, min_free_mb=0)
+        self.project.fab("deploy")
+        self.before = [self.project.current(machine) for machine in self.machines]
+        self.project.version("two")
+
+    def large(self) -> None:
+        """Let the push last."""
+        with (self.project.directory / "big").open("wb") as stream:
+            for number in range(40_000):
+                stream.write(number.to_bytes(4, "big") * 1024)
+
+    def assert_untouched(self) -> None:
+        """Everywhere `current` is what it was; and the healthy hosts know nothing of what was begun."""
+        assert [self.project.current(machine) for machine in self.machines] == self.before
+        assert [self.project.serving(machine)["version"] for machine in self.machines] == ["one"] * 3
+        for machine in self.machines:
+            if machine is not self.troubled:
+                assert self.project.states(machine) == ["good"]
+                assert machine.run("ls -A /srv/tiny/releases").stdout.split() == [self.before[0]]
+                assert not machine.exists("/srv/tiny/staged")
+                assert not machine.exists("/srv/tiny/.deploy/lock.json")
+                self.project.assert_tidy(machine)
+
+    def assert_recovers(self) -> None:
+        (self.project.directory / "big").unlink(missing_ok=True)
+        self.project.version("mended")
+        self.project.fab("deploy", "--lock-wait", "30")
+        for machine in self.machines:
+            assert self.project.serving(machine)["version"] == "mended"
+            self.project.assert_tidy(machine)
+
+
+@pytest.fixture
+def three(tmp_path: Path, fleet: Fleet, boot: Any) -> Three:
+    return Three(tmp_path / "tiny", fleet, boot)
+
+
+def test_a_disk_that_fills_up_while_code_is_pushed_stops_all_three(three: Three) -> None:
+    three.large()
+    said = three.project.fab("deploy", expect=9).output
+    assert f"{three.troubled.address}: " in said
+    assert "o space left" in said
+    three.assert_untouched()
+    three.assert_recovers()
+
+
+def test_a_disk_that_fills_up_while_dependencies_are_installed_stops_all_three(three: Three) -> None:
+    three.project.more_dependencies()
+    three.troubled.fill_disk("/srv/tiny", 500 << 10)
+    said = three.project.fab("deploy", expect=9).output
+    assert "o space left" in said
+    assert said.count(": pushed ") == 3
+    three.assert_untouched()
+    three.troubled.free_disk("/srv/tiny")
+    three.assert_recovers()
+
+
+@pytest.mark.parametrize(
+    ("phase", "sign"),
+    [
+        ("push", "ls -d /srv/tiny/releases/.partial-*/big"),
+        ("update-deps", "ls -d /srv/tiny/wheels/.partial-* || ls -d /srv/tiny/venvs/.partial-*"),
+    ],
+)
+def test_a_connection_that_is_cut_while_hosts_are_staged_stops_all_three(three: Three, phase: str, sign: str) -> None:
+    three.large() if phase == "push" else three.project.more_dependencies()
+    three.troubled.free_disk("/srv/tiny")
+    three.troubled.run("mount -o remount,size=1G /srv/tiny")
+    stages = three.project.section["stages"]
+    with three.project.fleet.relay(three.troubled) as relay:
+        hosts = [f"deploy@{machine.address}" for machine in three.machines]
+        hosts[1] = f"deploy@127.0.0.1:{relay.port}"
+        three.project.configure(stages={"production": {"hosts": hosts}})
+        process = three.project.start("deploy")
+        await_that(process, lambda: three.troubled.run(sign, check=False).returncode == 0)
+        relay.cut()
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 4, output
+        assert "Traceback" not in output
+        assert f"127.0.0.1:{relay.port}" in output
+    three.assert_untouched()
+    three.project.configure(stages=stages)
+    three.assert_recovers()
+
+
+# --- 5: two deploys of one stage cannot run at once ---
+
+
+def hold_up(project: Project, web: Machine) -> subprocess.Popen[str]:
+    """A deploy of version two that is held up in its migration."""
+    project.version("two")
+    project.configure(migrate={"command": HELD_UP})
+    process = project.start("deploy")
+    await_that(process, lambda: web.exists("/srv/tiny/shared/data/begun"))
+    return process
+
+
+def let_go(web: Machine, process: subprocess.Popen[str]) -> str:
+    web.run("touch /srv/tiny/shared/data/go")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 8, output
+    assert "Traceback" not in output
+    return output
+
+
+def test_a_run_whose_lock_is_taken_away_stops_before_it_switches(project: Project, web: Machine) -> None:
+    loser = hold_up(project, web)
+    project.fab("unlock", "--force")
+    project.fab("lock", "--message", "hands off")
+    said = let_go(web, loser)
+    assert "the deploy lock was lost: the deploy lock is held by" in said
+    assert "hands off" in said
+    assert "nothing that serves was touched" in said
+    assert project.serving(web)["version"] == "one"
+    assert "hands off" in web.read("/srv/tiny/.deploy/lock.json"), "the loser leaves the lock to who has it"
+    project.fab("unlock")
+    web.run("rm /srv/tiny/shared/data/go")
+    project.configure(migrate={"command": "python migrate.py"})
+    project.version("three")
+    project.fab("deploy")
+    assert project.serving(web)["version"] == "three"
+    project.assert_tidy(web)
+
+
+def test_a_run_that_lost_its_lock_while_it_staged_does_not_migrate(project: Project, web: Machine) -> None:
+    migrations = web.read("/srv/tiny/shared/data/migrations")
+    project.version("two")
+    project.more_dependencies()
+    loser = project.start("deploy")
+    await_that(loser, lambda: web.run("ls -d /srv/tiny/venvs/.partial-*", check=False).returncode == 0)
+    loser.send_signal(signal.SIGSTOP)
+    project.fab("unlock", "--force")
+    project.fab("lock", "--message", "hands off")
+    loser.send_signal(signal.SIGCONT)
+    assert "hands off" in let_go(web, loser)
+    assert web.read("/srv/tiny/shared/data/migrations") == migrations
+    assert project.states(web) == ["good"]
+
+
+def test_a_laptop_that_slept_while_another_deployed_stops_before_it_switches(
+    tmp_path: Path, fleet: Fleet, project: Project, web: Machine
+) -> None:
+    other = Project(tmp_path / "other", fleet, [web])
+    other.version("three")
+    loser = hold_up(project, web)
+    loser.send_signal(signal.SIGSTOP)
+    said = other.fab("deploy", "--lock-wait", "20").output
+    assert "took over the expired deploy lock" in said
+    assert other.serving(web)["version"] == "three"
+    winner = other.current(web)
+    loser.send_signal(signal.SIGCONT)
+    assert "the deploy lock was lost: it expired" in let_go(web, loser)
+    assert other.current(web) == winner
+    assert other.serving(web)["version"] == "three"
+    assert other.states(web) == ["good", "good"]
+    web.run("rm /srv/tiny/shared/data/go")
+    other.version("four")
+    other.fab("deploy")
+    assert other.serving(web)["version"] == "four"
+    other.assert_tidy(web)
+
+
+@pytest.mark.parametrize("task", ["activate", "rollback"])
+def test_a_task_that_slept_between_its_lock_and_its_switch_looks_again(
+    project: Project, web: Machine, task: str
+) -> None:
+    project.version("two")
+    project.fab(*(["push", "update-deps"] if task == "activate" else ["deploy"]))
+    before = project.current(web)
+    stages = project.section["stages"]
+    with project.fleet.relay(web, latency_s=0.2) as relay:
+        project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}})
+        loser = project.start(task)
+        await_that(loser, lambda: web.exists("/srv/tiny/.deploy/lock.json"))
+        loser.send_signal(signal.SIGSTOP)
+        project.configure(stages=stages)
+        project.fab("unlock", "--force")
+        project.fab("lock", "--message", "hands off")
+        loser.send_signal(signal.SIGCONT)
+        assert "hands off" in let_go(web, loser)
+    assert project.current(web) == before
+    project.fab("unlock")
+    project.fab(task)
+    assert project.current(web) != before
+
+
+# --- 7: secrets appear nowhere ---
+
+
+class CommandLines:
+    """Every command line that is seen while it is open: of the laptop, and of the hosts, which share its kernel."""
+
+    def __init__(self) -> None:
+        self.seen: set[bytes] = set()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> CommandLines:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.01):
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    self.seen.add((process / "cmdline").read_bytes())
+
+
+def files_with(web: Machine, word: str) -> list[str]:
+    """Every file of the host that contains *word*; which is handed over by standard input."""
+    places = "$(ls -d /* | grep -vE '^/(proc|sys|dev)$')"
+    return web.run(f"grep -rlF -D skip -f - {places} 2>/dev/null", check=False, input=word + "\n").stdout.split()
+
+
+def test_secrets_appear_nowhere(tmp_path: Path, fleet: Fleet, web: Machine) -> None:
+    word = secrets.token_hex(8)
+    password = f'"it\'s" $({word}) \\ {word}'
+    web.sudoers("deploy ALL=(ALL) ALL\n")
+    web.set_password("deploy", password)
+    project = Project(tmp_path / "tiny", fleet, [web])
+    web.write("/srv/tiny/shared/.env", f"SECRET={word}\n", 0o600, "guestbook:guestbook")
+    hidden = tmp_path / "secrets.yaml"
+    hidden.write_text(json.dumps({"sudo": {"password": password}}))
+
+    def fab(*words: str, expect: int = 0) -> str:
+        return project.fab("-f", str(hidden), *words, expect=expect).output
+
+    with CommandLines() as lines:
+        said = fab("check") + fab("--dry", "deploy") + fab("deploy")
+        project.version("two")
+        said += fab("deploy")
+        project.version("unmigratable")
+        said += fab("deploy", expect=10)
+        project.version("sick")
+        said += fab("deploy", expect=6) + fab("rollback") + fab("status")
+        assert project.serving(web)["secret"]
+        assert project.serving(web)["version"] == "one"
+
+    assert any(b"sudo\0-S" in line for line in lines.seen), "the watch sees the host's processes"
+    assert not [line for line in lines.seen if word.encode() in line]
+    assert word not in said
+    assert word not in web.run("journalctl --no-pager --all --output=export").stdout
+    assert files_with(web, word) == ["/srv/tiny/shared/.env"]
+    on_laptop = [path for path in [*tmp_path.rglob("*"), *fleet.client.home.rglob("*")] if path.is_file()]
+    assert [path for path in on_laptop if word.encode() in path.read_bytes()] == [hidden]
+
+
+def test_a_password_that_is_typed_in_a_terminal_works_and_is_not_shown(project: Project, web: Machine) -> None:
+    password = '"it\'s" $(touch /tmp/pwned) \\ hunter2'
+    web.sudoers("deploy ALL=(ALL) ALL\n")
+    web.set_password("deploy", password)
+    project.version("two")
+    code, shown = in_terminal(project, "--prompt-for-sudo-password", "deploy", answer=password)
+    assert code == 0, shown
+    assert "sudo" in shown
+    assert "hunter2" not in shown
+    assert "Traceback" not in shown
+    assert project.serving(web)["version"] == "two"
+    project.assert_tidy(web)
+
+
+def in_terminal(project: Project, *words: str, answer: str) -> tuple[int, str]:
+    """`fab WORDS` in a terminal of its own, the first question answered; its exit code and all that was shown."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(project.directory)
+        os.execve(FAB, [str(FAB), *words], {**project.environment(), "TERM": "xterm"})
+    shown = b""
+    while not shown.rstrip().endswith(b":"):
+        shown += os.read(terminal, 1 << 12)
+    os.write(terminal, answer.encode() + b"\n")
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while chunk := os.read(terminal, 1 << 12):
+            shown += chunk
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode(errors="replace")
+
+
+# --- 8: no word of configuration reaches a shell unquoted ---
+
+HOSTILE = "it's; $(touch pwned) `touch pwned` \"|touch pwned & #*?[a]~"
+EVIL = {
+    "app": {"app": HOSTILE},
+    "app as an option": {"app": "-rf"},
+    "base path with what sh expands": {"base_path": "/srv/$(touch pwned)"},
+    "base path with a newline": {"base_path": "/srv/tiny\ntouch pwned"},
+    "base path that PATH cannot hold": {"base_path": "/srv/tiny:/tmp"},
+    "base path of a host": {"stages": {"production": {"hosts": [{"host": "web1", "base_path": "/srv/`touch pwned`"}]}}},
+    "host": {"stages": {"production": {"hosts": ["deploy@web1;touch pwned"]}}},
+    "host as an option": {"stages": {"production": {"hosts": ["-oProxyCommand=touch pwned"]}}},
+    "stage": {"stages": {HOSTILE: {"hosts": ["web1"]}}},
+    "deploy user": {"deploy_user": "$(touch pwned)"},
+    "python": {"python": "python3 -c pwned"},
+    "unit": {"service": {"manager": "systemd", "unit": "tiny.service; touch pwned"}},
+    "unit as an option": {"service": {"manager": "systemd", "unit": "--version"}},
+    "program": {"service": {"manager": "supervisor", "program": "$(touch pwned)"}},
+    "signal": {"service": {"manager": "signal", "pidfile": "tiny.pid", "signal": "HUP; touch pwned"}},
+    "health url": {"health": {"url": "file:///etc/passwd"}},
+    "health url with a newline": {"health": {"url": "http://127.0.0.1:8000/\nHost:pwned"}},
+    "health url without a port": {"health": {"url": "http://127.0.0.1:pwned/"}},
+    "health host": {"health": {"url": "http://127.0.0.1:8000/", "host": "a\r\nX-Pwned: 1"}},
+    "shared file outside": {"shared": {"files": ["../pwned"]}},
+    "shared file as an option": {"shared": {"files": ["-rf"]}},
+    "the release itself": {"shared": {"dirs": ["."]}},
+    "what is shared twice": {"shared": {"dirs": ["data", "./data/inner"]}},
+    "exclude": {"source": {"exclude": ["!"]}},
+    "exclude with a range that is none": {"source": {"exclude": ["[z-a]"]}},
+    "target": {"target": {"python": "3.11", "platform": "$(touch pwned)"}},
+}
+
+
+def assert_not_pwned(project: Project) -> None:
+    for machine in project.machines:
+        assert not machine.run("find / -xdev -name 'pwned*' -not -path '/proc/*'").stdout
+    for place in (project.directory, project.fleet.client.home, Path("/tmp")):
+        assert not list(place.glob("pwned*"))
+
+
+def test_hostile_values_that_have_no_use_are_refused(project: Project, web: Machine) -> None:
+    before = web.run("find /srv /home /tmp | sort").stdout
+    section = {**project.section}
+    for name, changes in EVIL.items():
+        project.section = {**section}
+        project.configure(**changes)
+        said = project.fab("deploy", expect=None)
+        assert said.code == 2, f"{name}: {said}"
+        assert "deploy." in said.output, f"{name}: {said}"
+    assert web.run("find /srv /home /tmp | sort").stdout == before
+    assert_not_pwned(project)
+
+
+@pytest.mark.parametrize("strategy", ["rsync", "stream"])
+def test_hostile_names_of_files_arrive_as_they_are(project: Project, web: Machine, strategy: str) -> None:
+    if strategy == "rsync" and not shutil.which("rsync"):
+        pytest.skip("no rsync here")
+    names = [
+        HOSTILE,
+        "-rf",
+        "--delete",
+        "new\nline",
+        " ",
+        "\\",
+        "\x1b[31mred",
+        "ünïcödé",
+        os.fsdecode(b"latin-\xe9"),
+        ":x",
+    ]
+    source = project.directory / "$(touch pwned)"
+    source.mkdir()
+    for name in names:
+        (source / name).write_text(name, errors="surrogateescape")
+    (source / "link").symlink_to("-rf; touch pwned")
+    project.configure(source={"strategy": strategy, "exclude": ["$(touch pwned)/left*", "'; touch pwned"]})
+    (source / "left behind").touch()
+    project.version("two")
+    project.fab("deploy")
+    assert project.serving(web)["version"] == "two"
+    arrived = web.run("cd '/srv/tiny/current/$(touch pwned)' && find . -mindepth 1 -printf '%f\\0' | sort -z").stdout
+    assert sorted(arrived.split("\0")[:-1]) == sorted([*names, "link"])
+    assert web.run("cat < '/srv/tiny/current/$(touch pwned)/-rf'").stdout == "-rf"
+    project.assert_tidy(web)
+    project.version("three")
+    project.fab("deploy")
+    assert project.serving(web)["version"] == "three"
+    assert_not_pwned(project)
+
+
+def test_a_base_path_with_spaces_and_quotes(tmp_path: Path, fleet: Fleet, web: Machine) -> None:
+    base = "/srv/it's my; touch pwned & #1 *?[a]~ (ünï)"
+    project = Project(tmp_path / "tiny", fleet, [web])
+    web.run(f"mv /srv/tiny {shlex.quote(base)}; ln -s {shlex.quote(base)} /srv/tiny")
+    project.configure(base_path=base)
+    project.fab("deploy")
+    assert project.serving(web)["version"] == "one"
+    project.version("two")
+    project.more_dependencies()
+    project.configure(service={"manager": "command", "command": "systemctl restart tiny.service", "sudo": True})
+    project.fab("deploy")
+    assert project.serving(web)["version"] == "two"
+    project.fab("rollback")
+    assert project.serving(web)["version"] == "one"
+    project.configure(migrate={"command": "false"})
+    project.version("three")
+    hint = project.fab("deploy", expect=10).output.split("to see it again there: ")[1].splitlines()[0]
+    assert web.run(hint, user="guestbook", check=False).returncode != 127, "the hint can be copied"
+    assert_not_pwned(project)
+
+
+def test_hostile_names_of_shared_things_and_of_pidfiles(project: Project, web: Machine) -> None:
+    files = [".env", f"conf/{HOSTILE}", "trailing ", "new\nline", "*.txt"]
+    web.run("install -d -o guestbook -g guestbook /srv/tiny/shared/conf")
+    for name in files[1:]:
+        web.write(f"/srv/tiny/shared/{name}", name, owner="guestbook:guestbook")
+    pidfile = f"/run/{HOSTILE}/tiny.pid"
+    web.write("/etc/pidfile", pidfile)
+    web.write("/usr/local/bin/keep", '#!/bin/sh\nf=$(cat /etc/pidfile); mkdir -p "${f%/*}"; echo $1 > "$f"\n', 0o755)
+    keep = "[Service]\nRestart=always\nRestartSec=0\nExecStartPost=+/usr/local/bin/keep $MAINPID\n"
+    web.write("/etc/systemd/system/tiny.service.d/keep.conf", keep)
+    web.run("systemctl daemon-reload; systemctl restart tiny.service")
+    project.configure(
+        shared={"files": files, "dirs": ["data", HOSTILE]},
+        service={"manager": "signal", "pidfile": pidfile, "signal": "TERM", "sudo": True},
+        health={"url": "http://127.0.0.1:8000/$(touch%20pwned)';`\"|&", "timeout": 5, "host": HOSTILE.replace(" ", "")},
+    )
+    project.version("two")
+    said = project.fab("deploy").output
+    assert "is what runs" in said
+    assert project.serving(web)["version"] == "two"
+    for name in files[1:]:
+        assert web.read(f"/srv/tiny/current/{name}") == name
+    assert web.exists("/srv/tiny/current/version.txt"), "a name with a wildcard is a name"
+    project.configure(service={"manager": "touch", "file": f"shared/{HOSTILE}/reload", "pidfile": pidfile})
+    project.version("three")
+    assert "the new release is not what runs" in project.fab("deploy", expect=6).output, "nobody watches the file"
+    assert web.exists(f"/srv/tiny/shared/{HOSTILE}/reload")
+    project.fab("lock", "--message", HOSTILE)
+    assert HOSTILE in project.fab("status").output
+    project.fab("unlock")
+    assert_not_pwned(project)
