@@ -252,6 +252,17 @@ def test_a_service_of_a_third_user_is_proven_by_sudo(make: Callable[..., Project
     project.assert_tidy(web)
 
 
+def test_processes_that_proc_hides_are_proven_by_sudo(make: Callable[..., Project], web: Machine) -> None:
+    project = make(manager="systemd", unit="tiny.service")
+    as_a_third_user(web)
+    web.run("mount -o remount,hidepid=2 /proc")
+    assert web.run("ls -d /proc/1", user="guestbook", check=False).returncode
+    assert_proven(deploy(project, "one"))
+    web.sudoers("deploy ALL=(guestbook) NOPASSWD: ALL\ndeploy ALL=(root) NOPASSWD: /usr/bin/systemctl\n")
+    assert UNKNOWN in deploy(project, "two")
+    assert_goes_back(project, "crash", "this version crashes at start")
+
+
 def test_a_service_of_a_third_user_cannot_be_known_without_sudo(make: Callable[..., Project], web: Machine) -> None:
     project = make(manager="systemd", unit="tiny.service")
     as_a_third_user(web)
