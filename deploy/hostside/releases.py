@@ -29,15 +29,16 @@ def begin(layout: Layout, identifier: str) -> dict[str, Any]:
     return {"partial": partial, "reference": layout.release(reference) if reference else ""}
 
 
-def link_known(layout: Layout, identifier: str, entries: list[list[str]]) -> dict[str, Any]:
+def link_known(layout: Layout, identifier: str, entries: str) -> dict[str, Any]:
     """Fill a begun release with directories, links, and the files that the reference release has already.
 
-    For the ``stream`` strategy: what is returned as ``missing`` has to be sent.
+    :param entries: the code, see :func:`tree.pack`.
+    :returns: as :func:`begin`, and ``missing``: the paths of the files that have to be sent.
     """
     begun = begin(layout, identifier)
     partial, reference = begun["partial"], begun["reference"]
     missing = []
-    for path, kind, value in sorted(entries):
+    for path, kind, value in sorted(tree.unpack(entries)):
         target = _inside(partial, path)
         if kind == "d":
             os.makedirs(target, 0o755, exist_ok=True)
@@ -45,7 +46,7 @@ def link_known(layout: Layout, identifier: str, entries: list[list[str]]) -> dic
         os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
         if kind == "l":
             os.symlink(value, target)
-        elif not (reference and _link_same(os.path.join(reference, path), target, path, kind, value)):
+        elif not (reference and _link_same(os.path.join(reference, path), target, kind, value)):
             missing.append(path)
     return {**begun, "missing": missing}
 
@@ -56,13 +57,10 @@ def _inside(root: str, path: str) -> str:
     return os.path.join(root, path)
 
 
-def _link_same(known: str, target: str, path: str, kind: str, value: str) -> bool:
+def _link_same(known: str, target: str, kind: str, value: str) -> bool:
     try:
-        if tree.entry(os.path.dirname(known), os.path.basename(known)) != (
-            os.path.basename(path),
-            kind,
-            value,
-        ):
+        found = tree.entry(os.path.dirname(known), os.path.basename(known))
+        if (found.kind, found.value[: tree.SHORT]) != (kind, value):
             return False
         os.link(known, target, follow_symlinks=False)
     except (OSError, Failure):
