@@ -31,7 +31,7 @@ def children(pid: int) -> list[int]:
 
 
 def main_pid(service: dict[str, Any], layout: Layout) -> int:
-    """The service's main process; 0 where it has none.
+    """The service's main process; 0 where it has none, -1 where it runs without one (a oneshot unit, a target).
 
     :raises PermissionError: its pidfile is for others to read.
     """
@@ -51,7 +51,7 @@ def _main_pid_of_unit(unit: str, *, of_user: bool) -> int:
     # systemctl finds the user's manager by this directory; a login by sudo does not set it.
     directory = {"XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}"} if of_user else {}
     answer = subprocess.run(
-        ["systemctl", *scope, "show", "--property=MainPID", "--value", "--", unit],
+        ["systemctl", *scope, "show", "--property=MainPID,ActiveState", "--", unit],
         env={**os.environ, **directory},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -59,7 +59,9 @@ def _main_pid_of_unit(unit: str, *, of_user: bool) -> int:
         timeout=20,
         check=False,
     )
-    return int(answer.stdout or 0)
+    said = dict(line.split("=", 1) for line in answer.stdout.decode().splitlines() if "=" in line)
+    pid = int(said.get("MainPID", 0))
+    return -1 if not pid and said.get("ActiveState") == "active" else pid
 
 
 def release_of(pid: int, layout: Layout) -> str:
@@ -150,4 +152,6 @@ def _look_at(service: dict[str, Any], layout: Layout, identifier: str) -> dict[s
         pid = service["pid"] if "pid" in service else main_pid(service, layout)
     except PermissionError as error:
         return {"verdict": "hidden", "detail": f"{error.filename} is for another user to read"}
+    if pid == -1:
+        return {"verdict": "unknown", "detail": f"{service['unit']} is active, but has no main process to look at"}
     return look(layout, pid, identifier) if pid else {"verdict": "down", "detail": "it has no main process"}

@@ -276,6 +276,18 @@ def test_a_service_of_a_third_user_cannot_be_known_without_sudo(make: Callable[.
     assert_goes_back(project, "sick", "HTTP 503")
 
 
+def test_a_unit_without_a_main_process_cannot_be_known(make: Callable[..., Project], web: Machine) -> None:
+    """A oneshot unit that starts the application elsewhere, a target: active, and nothing of its own to look at."""
+    project = make(manager="systemd", unit="all.service")
+    web.write(
+        "/etc/systemd/system/all.service",
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=systemctl restart tiny.service\n",
+    )
+    web.run("systemctl daemon-reload")
+    assert "is active, but has no main process" in deploy(project, "one")
+    assert UNKNOWN in deploy(project, "two")
+
+
 def test_a_unit_of_the_deploy_users_own_manager(make: Callable[..., Project], web: Machine) -> None:
     project = make(manager="systemd", unit="tiny.service", user=True)
     web.run("rm /etc/systemd/system/tiny.service; systemctl daemon-reload")
