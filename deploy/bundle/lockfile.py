@@ -132,12 +132,11 @@ class LockFile:
 def _lines(path: Path, seen: frozenset[Path] = frozenset()) -> Iterator[tuple[str, str]]:
     """Logical lines with where they are: continued lines joined, comments dropped, included files in place."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 ({error.reason})"
         hint = "deploy.requirements names the lock file; pip-compile --generate-hashes writes one"
-        raise ConfigurationError(
-            f"the lock file cannot be read: {error.strerror}", where=str(path), hint=hint
-        ) from None
+        raise ConfigurationError(f"the lock file cannot be read: {reason}", where=str(path), hint=hint) from None
     joined = ""
     start = 0
     for number, raw in enumerate(text.splitlines(), 1):

@@ -169,7 +169,7 @@ def test_two_hosts_that_cannot_go_back_say_why_they_failed_and_why_they_cannot(
     error = said[said.index("error: ") :]
     names = ", ".join(host.address.rpartition("@")[2] for host in (project.host, second))
     assert re.sub(r"    to see it again there: .*\n", "", error).startswith(
-        "error: the release failed, and the former one could not be brought back\n"
+        "error: the former release could not be brought back\n"
         f"  {names}: the restart failed (exit 3): echo broken >&2; exit 3\n"
         "    | broken\n"
         f"  {names}: going back: there is no former release to go back to\n"
