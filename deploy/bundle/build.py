@@ -1,77 +1,73 @@
-"""A wheel from a source distribution, by ``pip wheel`` in isolation, with an interpreter that is the target's."""
+"""A wheel from a source distribution: by the builders that the application configures, looked at, and packed anew."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from packaging.utils import parse_wheel_filename
+
 from ..errors import BuildError
-from .pip import QUIET, local_pip, run
+from . import inspect
+from .builders.job import Builder, Job, Made
+from .builders.native import Native
+from .builders.order import attempt, refused
+from .builders.zig import Zig
+from .repack import repack
 from .target import Target
 
-# The same source gives the same wheel on any day: zip files cannot hold times before 1980.
-SOURCE_DATE_EPOCH = "315532800"
 
+@dataclass(frozen=True, slots=True)
+class Building:
+    """How the application has its wheels built.
 
-def interpreter(target: Target) -> list[str] | None:
-    """pip's words for a local Python whose wheels fit *target*; None where there is none.
-
-    A wheel that is built here needs this machine's libc, so the target's must be as new.
+    :ivar builders: in the order in which they are tried.
+    :ivar constraints: a file that pins the build requirements, where there is one.
     """
-    here = Target.local()
-    same = (here.system, here.machine, here.libc) == (target.system, target.machine, target.libc)
-    if not same or here.version > target.version:
-        return None
-    if here.python == target.python:
-        return local_pip()
-    found = shutil.which(f"python{target.python}")
-    return [*local_pip(), "--python", found] if found and _version(found) == target.python else None
+
+    builders: Sequence[Builder] = (Native(), Zig())
+    constraints: Path | None = None
+
+    @property
+    def names(self) -> list[str]:
+        return [builder.name for builder in self.builders]
+
+    def able(self, target: Target) -> bool:
+        """Whether any of them can build for *target*."""
+        return not all(builder.unfit(target) for builder in self.builders)
 
 
-def _version(python: str) -> str:
-    # The name may be a version manager's, which answers only for versions that are switched on.
-    ask = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
-    said = subprocess.run(ask, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    return said.stdout.strip()
+def build(
+    sdist: Path,
+    target: Target,
+    destination: Path,
+    building: Building,
+    *,
+    options: Sequence[str] = (),
+    hear: Callable[[str], None] = lambda _: None,
+) -> Made:
+    """Build *sdist* for *target* into *destination*.
 
-
-def wheel(pip: Sequence[str], sdist: Path, destination: Path, options: Sequence[str]) -> list[str]:
-    """The command line that builds *sdist*."""
-    return [*pip, "wheel", *QUIET, "--no-deps", *options, "--wheel-dir", str(destination), str(sdist)]
-
-
-def build(sdist: Path, target: Target, destination: Path, pip: Sequence[str], options: Sequence[str]) -> Path:
-    """Build *sdist*; the wheel.
-
-    :raises BuildError: with the end of what the build said.
+    :param options: pip's options that say where build requirements come from.
+    :param hear: told of each builder that begins, and of each that failed.
+    :raises BuildError: no builder could; what each said.
     """
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "PYTHONHASHSEED": "0"}
-    environment.pop("PIP_REQUIRE_HASHES", None)  # the build's own requirements have no hashes in the lock file
-    destination.mkdir(exist_ok=True)
-    run(wheel(pip, sdist, destination, options), f"{sdist.name} could not be built for {target.name}", environment)
-    made = next(destination.glob("*.whl"))
-    if not target.fits(made.name):
-        raise BuildError(f"what was built from {sdist.name} does not fit {target.name}: {made.name}")
-    return made
+    job = Job(sdist, target, destination / "space", options, building.constraints)
+
+    def finished(made: Made) -> Made:
+        path = repack(made.wheel, destination, target)
+        name = parse_wheel_filename(path.name)[0]
+        if not target.fits(path.name):
+            raise BuildError(f"what was built does not fit: {path.name}")
+        if found := inspect.problems(inspect.read(path), target):
+            raise BuildError(f"what was built of {name} does not fit:\n" + "\n".join(f"  {each}" for each in found))
+        return replace(made, wheel=path)
+
+    return attempt(job, building.builders, finished, hear)
 
 
-def cannot(target: Target, names: Sequence[str]) -> BuildError:
-    """No wheel, and nothing here that could build one."""
-    here = Target.local()
-    reason = f"python{target.python} is not installed here"
-    if (here.system, here.machine, here.libc) != (target.system, target.machine, target.libc):
-        reason = f"this machine is {here.platforms()[0]}"
-    elif here.version > target.version:
-        reason = f"this machine's {here.libc} {_dotted(here)} is newer than the target's {_dotted(target)}"
-    return BuildError(
-        f"no wheel for {target.name}: {', '.join(names)}",
-        hint=f"they have to be built from source, and {reason};\n"
-        f"run fab create-bundle on a machine like the hosts, or lock versions that have wheels",
-    )
-
-
-def _dotted(target: Target) -> str:
-    return ".".join(map(str, target.version))
+def cannot(target: Target, names: Sequence[str], building: Building) -> BuildError:
+    """No wheel, and no builder that could build one: why each cannot."""
+    said = [BuildError(builder.unfit(target), where=builder.name) for builder in building.builders]
+    return refused(f"no wheel for {target.name}: {', '.join(names)}", said)

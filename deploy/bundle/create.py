@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
 from ..errors import BuildError
 from ..version import __version__
+from . import inspect
+from .build import Building
 from .lockfile import LockFile, Pin
 from .manifest import Manifest, Wheel
 from .target import Target
@@ -44,10 +47,19 @@ def known_bundle(lock: Path, target: Target, *, wheelhouse: Wheelhouse) -> Bundl
 
 
 def create_bundle(
-    lock: Path, target: Target, *, wheelhouse: Wheelhouse, progress: Hear = _nobody, warn: Hear = _nobody
+    lock: Path,
+    target: Target,
+    *,
+    wheelhouse: Wheelhouse,
+    building: Building | None = None,
+    accept: Collection[str] = (),
+    progress: Hear = _nobody,
+    warn: Hear = _nobody,
 ) -> Bundle:
     """The bundle of *lock* for *target*; made where it is not there yet.
 
+    :param building: how wheels are built from source; None for the builders of this machine.
+    :param accept: projects whose wheels are only warned about where inspection finds something.
     :param progress: told of each package as it becomes ready.
     :param warn: told of what lay in the wheelhouse, was not what it should be, and is made again.
     :raises ConfigurationError: there is no such lock file.
@@ -70,7 +82,8 @@ def create_bundle(
                 break
     lacking = [pin for pin in pins if pin.name not in ready]
     if lacking:
-        ready |= _obtain(lacking, locked, target, wheelhouse, progress)
+        ready |= _obtain(lacking, locked, target, wheelhouse, building or Building(), progress)
+    _inspect(ready.values(), target, wheelhouse, {canonicalize_name(name) for name in accept}, warn)
     wheels = tuple(sorted(ready.values(), key=lambda wheel: wheel.filename))
     manifest = Manifest(target, locked.sha256, wheels, f"fabric-wheelhouse {__version__}")
     wheelhouse.remember(manifest)
@@ -94,18 +107,46 @@ def _whole(path: Path, warn: Hear) -> bool:
     return False
 
 
-def _obtain(
-    pins: Iterable[Pin], locked: LockFile, target: Target, wheelhouse: Wheelhouse, progress: Hear
-) -> dict[str, Wheel]:
-    from . import build, fetch
+def _inspect(
+    wheels: Iterable[Wheel], target: Target, wheelhouse: Wheelhouse, accept: Collection[str], warn: Hear
+) -> None:
+    """Look into every wheel, fetched or built.
 
-    pip = build.interpreter(target)
+    :raises BuildError: naming every package, file and reason.
+    """
+    refused = []
+    for wheel in wheels:
+        path = wheelhouse.root / "wheels" / wheel.sha256 / wheel.filename
+        for problem in inspect.problems(wheelhouse.contents(path), target):
+            line = f"{wheel.name} {wheel.version}: {problem}"
+            if wheel.name in accept:
+                warn(f"{line}; accepted by deploy.accept_wheels")
+            else:
+                refused.append(line)
+    if refused:
+        raise BuildError(
+            f"wheels that do not fit {target.name}, or are not what their names say:\n  " + "\n  ".join(refused),
+            hint="lock another version, or name the project in deploy.accept_wheels where you know better",
+        )
+
+
+def _obtain(
+    pins: Iterable[Pin],
+    locked: LockFile,
+    target: Target,
+    wheelhouse: Wheelhouse,
+    building: Building,
+    progress: Hear,
+) -> dict[str, Wheel]:
+    from . import fetch
+
+    pip = _native_pip(target, building)
     with wheelhouse.workspace() as space:
         directory = Path(space)
         if pip is not None:
             files = fetch.fetch(pins, locked.sources, [], directory, pip)
         else:
-            files = _fetch_wheels(list(pins), locked, target, directory)
+            files = _fetch_foreign(list(pins), locked, target, directory, building)
         obtained = {}
         by_name = {pin.name: pin for pin in pins}
         for path in files:
@@ -122,20 +163,38 @@ def _obtain(
                 obtained[name] = _take(path, target, wheelhouse)
                 progress(f"{name} {version}: fetched")
             else:
-                assert pip is not None  # only wheels are fetched where nothing can be built
                 progress(f"{name} {version}: building from source")
-                obtained[name] = _built(path, value, target, wheelhouse, pip, locked, directory / name)
-                progress(f"{name} {version}: built from source")
+                hear = partial(_tell, progress, f"{name} {version}")
+                obtained[name] = _built(path, value, target, wheelhouse, building, locked, directory / name, hear)
     lacking = sorted(set(by_name) - set(obtained))
     if lacking:
         raise BuildError(f"no file was found for {', '.join(lacking)}", where=str(locked.path))
     return obtained
 
 
-def _fetch_wheels(pins: list[Pin], locked: LockFile, target: Target, directory: Path) -> list[Path]:
-    """All wheels for a target that nothing can be built for here.
+def _tell(progress: Hear, name: str, text: str) -> None:
+    progress(f"{name}: {text}")
 
-    :raises BuildError: naming every requirement that has none.
+
+def _native_pip(target: Target, building: Building) -> list[str] | None:
+    """pip's words for a local Python whose wheels fit *target*; None where there is none."""
+    from . import pip
+    from .builders.native import Native
+    from .interpreters import find
+
+    python = find(target.python)
+    # A machine like the target that may not build natively still fetches as a foreign one does.
+    if python is None or Native().unfit(target) or "native" not in building.names or not pip.supports(target.python):
+        return None
+    return pip.local_pip() if target.python == Target.local().python else pip.for_interpreter(python)
+
+
+def _fetch_foreign(
+    pins: list[Pin], locked: LockFile, target: Target, directory: Path, building: Building
+) -> list[Path]:
+    """Wheels for a target that is not like this machine; source distributions of what has none.
+
+    :raises BuildError: naming every requirement that has no wheel, where no builder could build one.
     """
     from . import build, fetch, pip
 
@@ -146,28 +205,43 @@ def _fetch_wheels(pins: list[Pin], locked: LockFile, target: Target, directory: 
         if not pip.nothing_fits(error.output):
             raise
     # pip stops at the first that has no wheel; people want to know all of them.
-    lacking = []
+    files: list[Path] = []
+    lacking: list[Pin] = []
     for pin in pins:
         try:
-            fetch.fetch([pin], locked.sources, choice, directory, pip.local_pip())
+            files = fetch.fetch([pin], locked.sources, choice, directory, pip.local_pip())
         except BuildError as error:
             if not pip.nothing_fits(error.output):
                 raise
-            lacking.append(f"{pin.name} {pin.version}")
-    raise build.cannot(target, lacking)
+            lacking.append(pin)
+    if not building.able(target):
+        raise build.cannot(target, [f"{pin.name} {pin.version}" for pin in lacking], building)
+    for pin in lacking:
+        files = fetch.fetch([pin], locked.sources, ["--no-binary=:all:"], directory, pip.local_pip())
+    return files
 
 
 def _built(
-    sdist: Path, value: str, target: Target, wheelhouse: Wheelhouse, pip: list[str], locked: LockFile, space: Path
+    sdist: Path,
+    value: str,
+    target: Target,
+    wheelhouse: Wheelhouse,
+    building: Building,
+    locked: LockFile,
+    space: Path,
+    hear: Hear,
 ) -> Wheel:
     from . import build
 
     path = wheelhouse.built(value, target)
     if path is None:
-        made = build.build(sdist, target, space, pip, locked.sources)
-        digest = wheelhouse.add(made)
-        wheelhouse.remember_built(value, target, digest)
-        path = wheelhouse.root / "wheels" / digest / made.name
+        made = build.build(sdist, target, space, building, options=locked.sources, hear=hear)
+        digest = wheelhouse.add(made.wheel)
+        how = {"builder": made.builder, "tools": dict(made.tools), "grafted": list(made.grafted)}
+        wheelhouse.remember_built(value, target, digest, **how)
+        path = wheelhouse.root / "wheels" / digest / made.wheel.name
+        grafted = f"; grafted: {', '.join(made.grafted)}" if made.grafted else ""
+        hear(f"built from source by {made.builder}{grafted}")
     return _wheel(path, path.parent.name, "sdist", value)
 
 

@@ -64,7 +64,8 @@ def undefined(stream: IO[bytes]) -> frozenset[str]:
     from elftools.elf.elffile import ELFFile
 
     found = set()
-    for segment in ELFFile(stream).iter_segments("PT_DYNAMIC"):
+    file: Any = ELFFile(stream)
+    for segment in file.iter_segments("PT_DYNAMIC"):
         for symbol in segment.iter_symbols():
             if symbol.entry.st_shndx == "SHN_UNDEF" and symbol.name:
                 found.add(symbol.name)

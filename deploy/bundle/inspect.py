@@ -169,7 +169,7 @@ def _reasons(file: Compiled, target: Target, tags: Collection[Tag]) -> Iterator[
         if file.private:
             yield "it uses symbols that glibc keeps to itself (GLIBC_PRIVATE)"
     for folder in file.search:
-        if reason := _unsafe(folder):
+        if reason := unsafe(folder):
             yield f"it looks for libraries in {folder or 'an empty path'}, {reason}"
     if file.unlimited:
         names = ", ".join(file.unlimited[:3]) + (", ..." if len(file.unlimited) > 3 else "")
@@ -236,7 +236,8 @@ def _floor(tags: Collection[Tag]) -> tuple[int, int] | None:
     return min(found, default=None)
 
 
-def _unsafe(folder: str) -> str:
+def unsafe(folder: str) -> str:
+    """What is wrong with a folder that a compiled file looks for libraries in; '' where nothing is."""
     if folder.startswith(("$ORIGIN", "${ORIGIN}")):
         return ""
     if not folder.startswith("/"):
@@ -249,7 +250,9 @@ def _unsafe(folder: str) -> str:
 
 
 def _compiled(document: dict[str, Any]) -> Compiled:
-    tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
+    tuples: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
+    }
     return Compiled(**tuples)
 
 

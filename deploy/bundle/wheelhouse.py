@@ -12,8 +12,11 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ..errors import BuildError
+from . import inspect
+from .inspect import Contents
 from .manifest import Manifest
 from .target import Target
 
@@ -31,7 +34,8 @@ def sha256(path: Path) -> str:
 
 
 class Wheelhouse:
-    """``wheels/<sha256>/<filename>``, ``bundles/<lock>-<target>.json``, ``built/<sdist>-<target>.json``."""
+    """``wheels/<sha256>/<filename>``, ``bundles/<lock>-<target>.json``, ``built/<sdist>-<target>.json``,
+    ``inspected/<sha256>.json``."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
@@ -87,9 +91,26 @@ class Wheelhouse:
         except (OSError, ValueError, KeyError):
             return None
 
-    def remember_built(self, sdist_sha256: str, target: Target, wheel_sha256: str) -> None:
-        document = {"wheel": wheel_sha256, "sdist": sdist_sha256}
+    def remember_built(self, sdist_sha256: str, target: Target, wheel_sha256: str, **how: Any) -> None:
+        """Keep which wheel was built.
+
+        :param how: the builder, its tools, what was grafted: what provenance tells.
+        """
+        document = {"wheel": wheel_sha256, "sdist": sdist_sha256, **how}
         self._write(self.root / "built" / f"{sdist_sha256}-{target.name}.json", json.dumps(document))
+
+    def contents(self, wheel: Path) -> Contents:
+        """What inspection reads of a wheel of this store; read once.
+
+        :raises BuildError: it is no zip file.
+        """
+        path = self.root / "inspected" / f"{wheel.parent.name}.json"
+        with contextlib.suppress(OSError):
+            if (kept := Contents.from_json(path.read_text())) is not None and kept.filename == wheel.name:
+                return kept
+        contents = inspect.read(wheel)
+        self._write(path, contents.to_json())
+        return contents
 
     def workspace(self) -> tempfile.TemporaryDirectory[str]:
         """A directory beside the wheels, so that taking one in is a rename."""

@@ -6,9 +6,13 @@ from pathlib import Path
 
 from .loading import load
 from .models import (
+    BuildContainer,
+    Builder,
+    BuildHost,
     Command,
     Health,
     HostSettings,
+    LocalBuilder,
     Lock,
     Migrate,
     Service,
@@ -25,9 +29,9 @@ from .schema import json_schema
 from .stages import SECTION_KEYS, choose_stage, resolve
 
 __all__ = [
-    "SECTION_KEYS", "Command", "Health", "HostSettings", "Lock", "Migrate", "Service", "Settings", "Shared", "Signal",
-    "Source", "Supervisor", "Systemd", "TargetSettings", "Touch", "choose_stage", "json_schema", "load", "relative_to",
-    "resolve",
+    "SECTION_KEYS", "BuildContainer", "BuildHost", "Builder", "Command", "Health", "HostSettings", "LocalBuilder",
+    "Lock", "Migrate", "Service", "Settings", "Shared", "Signal", "Source", "Supervisor", "Systemd",
+    "TargetSettings", "Touch", "choose_stage", "json_schema", "load", "relative_to", "resolve",
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ..bundle import Bundle, Target, Wheelhouse, create_bundle, known_bundle
 from ..config import TargetSettings, relative_to
 from ..host.connection import Host
+from .building import building
 from .run import Run
 
 Bundles = Mapping[Host, Bundle]
@@ -45,7 +46,13 @@ def create(run: Run) -> Bundles:
         if target not in made:
             with run.report.step("bundle", target.name) as step:
                 bundle = create_bundle(
-                    lock, target, wheelhouse=wheelhouse, progress=step.progress, warn=run.report.warn
+                    lock,
+                    target,
+                    wheelhouse=wheelhouse,
+                    building=building(run, target),
+                    accept=run.settings.accept_wheels,
+                    progress=step.progress,
+                    warn=run.report.warn,
                 )
                 made[target] = bundle
                 verb = "is there already" if bundle.reused else "created"

@@ -320,5 +320,7 @@ def test_what_has_only_a_source_distribution_is_refused_for_a_foreign_target(pro
     project.lock(index.sdist(), index.wheel("one", "1.0"))
     said = project.create(expect=3)
     assert "no wheel for cp312-manylinux_2_36_riscv64: native 1.0" in said
-    assert "have to be built from source, and this machine is" in said
-    assert "run fab create-bundle on a machine like the hosts, or lock versions that have wheels" in said
+    assert "  native: this machine is " in said
+    assert "  zig: " in said
+    assert "they have to be built from source: run fab create-bundle on a machine like the hosts," in said
+    assert "configure another builder (deploy.builders), or lock versions that have wheels" in said
