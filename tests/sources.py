@@ -10,7 +10,7 @@ from pathlib import Path
 # A build backend that lies in the source itself (PEP 517, "In-tree build backends"). It asks sysconfig for all that a
 # real one asks for, and puts a path of the building machine and the time into what it makes, as real ones do.
 BACKEND = """\
-import os, subprocess, sysconfig, time, zipfile
+import os, shlex, subprocess, sysconfig, time, zipfile
 
 def _tag():
     minor = "cp" + sysconfig.get_python_version().replace(".", "")
@@ -23,7 +23,7 @@ def build_wheel(directory, settings=None, metadata=None):
     {before}
     module = "{name}" + sysconfig.get_config_var("EXT_SUFFIX")
     cc = os.environ.get("CC", "cc")
-    flags = sysconfig.get_config_var("CFLAGS").split() + os.environ["CFLAGS"].split()
+    flags = sysconfig.get_config_var("CFLAGS").split() + shlex.split(os.environ.get("CFLAGS", ""))
     subprocess.check_call([cc, *flags, "-fPIC", "-I", sysconfig.get_path("include"), "-c", os.path.abspath("{name}.c")])
     shared = sysconfig.get_config_var("LDSHARED").split()[1:]
     subprocess.check_call([cc, *shared, "-o", module, "{name}.o"{libraries}])
@@ -32,8 +32,9 @@ def build_wheel(directory, settings=None, metadata=None):
         archive.write(module)
         information = "{name}-1.0.dist-info/"
         archive.writestr(information + "METADATA", "Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n")
-        archive.writestr(information + "WHEEL", "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: false\\nTag: %s\\n" % _tag())
-        archive.writestr(information + "RECORD", "")
+        wheel = "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: false\\nTag: %s\\n"
+        archive.writestr(information + "WHEEL", wheel % _tag())
+        archive.writestr(information + "RECORD", "".join("%s,,\\n" % each for each in archive.namelist()))
     return filename
 """
 C = """\
@@ -64,9 +65,10 @@ def sdist(
     :param more: C code, whose *value* the module tells.
     """
     words = "".join(f", {word!r}" for word in libraries or [])
+    table = f'requires = {requires or []}\nbuild-backend = "backend"\nbackend-path = ["."]\n'
     files = {
         "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-        "pyproject.toml": f'[build-system]\nrequires = {requires or []}\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "pyproject.toml": f"[build-system]\n{table}",
         "backend.py": BACKEND.format(name=name, dynamic=dynamic or [], before=before or "pass", libraries=words),
         f"{name}.c": C.format(name=name, more=more, value=value),
     }

@@ -96,14 +96,16 @@ def _searching_inside(name: str, data: bytes) -> bytes:
     if found is None or not any(unsafe(folder) for folder in found.search):
         return data
     kept = [folder for folder in found.search if not unsafe(folder)]
-    change = ["--set-rpath", ":".join(kept)] if kept else ["--remove-rpath"]
+    # Setting it overwrites the old one; removing alone would leave its words in the file.
+    changes = [["--set-rpath", ":".join(kept)], *([] if kept else [["--remove-rpath"]])]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"
         path.write_bytes(data)
-        command = [str(_patchelf()), *change, str(path)]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise BuildError(f"patchelf could not change {name}", output=done.stdout + done.stderr)
+        for change in changes:
+            command = [str(_patchelf()), *change, str(path)]
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise BuildError(f"patchelf could not change {name}", output=done.stdout + done.stderr)
         return path.read_bytes()
 
 

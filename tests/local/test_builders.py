@@ -1,4 +1,4 @@
-"""Wheels built from source by this machine's compiler and by zig: what is in them, and that they are always the same."""
+"""Wheels built from source by this machine's compiler and by zig: what is in them, and that they are always alike."""
 
 from __future__ import annotations
 
@@ -99,6 +99,8 @@ def test_a_library_of_this_machine_is_grafted_and_listed(tmp_path: Path, monkeyp
     monkeypatch.setenv("LD_LIBRARY_PATH", str(libraries))
     wheel = made(source, HERE, tmp_path / "out", Native())
     assert [Path(name).name for name in wheel.grafted] == ["libgreet.so.1"]
+    again = made(source, HERE, tmp_path / "again", Native())
+    assert sha256(again.wheel) == sha256(wheel.wheel)
     library.unlink()
     assert imported(wheel.wheel, "tiny", tmp_path / "import").endswith(" 42")
 

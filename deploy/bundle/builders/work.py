@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -165,7 +166,9 @@ class Hooks:
             TZ="UTC",
         )
         # No path of this machine in the binary, and nothing for a debugger, which would name files of it too.
-        own = f"-ffile-prefix-map={self.directory}=/build -ffile-prefix-map={sys.base_prefix}=/python -g0"
+        own = shlex.join(
+            [f"-ffile-prefix-map={self.directory}=/build", f"-ffile-prefix-map={sys.base_prefix}=/python", "-g0"]
+        )
         for name in ("CFLAGS", "CXXFLAGS"):
             kept[name] = f"{kept.get(name, '')} {own}".strip()
         if cross:
@@ -224,15 +227,22 @@ def repair(wheel: Path, out: Path, environment: dict[str, str]) -> list[str]:
     """
     environment = dict(environment, SOURCE_DATE_EPOCH=EPOCH)
     out.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "auditwheel", "-v", "repair", "--plat", "auto", "-w", str(out), str(wheel)]
-    try:
-        said = run(command, "auditwheel could not repair it", environment)
-    except Failed as failed:
-        # It says so of modules that call nothing of the C library, and of wheels that hold nothing compiled.
-        if not re.search(r"InvalidLibcError|NonPlatformWheelError|does not look like a platform wheel", failed.output):
-            raise
-        wheel.replace(out / wheel.name)
-        return []
+    musl = platform.libc_ver()[0] != "glibc"
+    # Of a module that calls nothing of the C library, auditwheel cannot tell which libc it is for.
+    told = f"musllinux_1_2_{platform.machine()}" if musl else f"manylinux_2_34_{platform.machine()}"
+    said = ""
+    for policy in ("auto", told):
+        command = [sys.executable, "-m", "auditwheel", "-vv", "repair", "--plat", policy, "-w", str(out), str(wheel)]
+        try:
+            said = run(command, "auditwheel could not repair it", environment)
+            break
+        except Failed as failed:
+            if policy == "auto" and "InvalidLibcError" in failed.output:
+                continue
+            if not re.search(r"NonPlatformWheel|does not look like a platform wheel", failed.output):
+                raise
+            wheel.replace(out / wheel.name)  # it holds nothing compiled
+            return []
     return sorted(set(re.findall(r"Grafting: (\S+) ->", said)))
 
 
