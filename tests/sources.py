@@ -19,6 +19,13 @@ def _tag():
 def get_requires_for_build_wheel(settings=None):
     return {dynamic!r}
 
+def prepare_metadata_for_build_wheel(directory, settings=None):
+    information = os.path.join(directory, "{name}-1.0.dist-info")
+    os.mkdir(information)
+    with open(os.path.join(information, "METADATA"), "w") as stream:
+        stream.write("Metadata-Version: 2.1\\nName: {name}\\nVersion: 1.0\\n")
+    return "{name}-1.0.dist-info"
+
 def build_wheel(directory, settings=None, metadata=None):
     {before}
     module = "{name}" + sysconfig.get_config_var("EXT_SUFFIX")

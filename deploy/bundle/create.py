@@ -54,6 +54,7 @@ def create_bundle(
     building: Building | None = None,
     accept: Collection[str] = (),
     progress: Hear = _nobody,
+    say: Hear = _nobody,
     warn: Hear = _nobody,
 ) -> Bundle:
     """The bundle of *lock* for *target*; made where it is not there yet.
@@ -61,6 +62,7 @@ def create_bundle(
     :param building: how wheels are built from source; None for the builders of this machine.
     :param accept: projects whose wheels are only warned about where inspection finds something.
     :param progress: told of each package as it becomes ready.
+    :param say: told of each wheel that was built, by which builder, and what was grafted.
     :param warn: told of what lay in the wheelhouse, was not what it should be, and is made again.
     :raises ConfigurationError: there is no such lock file.
     :raises BuildError: a requirement has no pin or hash, a file cannot be fetched or built, or does not fit.
@@ -82,7 +84,7 @@ def create_bundle(
                 break
     lacking = [pin for pin in pins if pin.name not in ready]
     if lacking:
-        ready |= _obtain(lacking, locked, target, wheelhouse, building or Building(), progress)
+        ready |= _obtain(lacking, locked, target, wheelhouse, building or Building(), progress, say)
     _inspect(ready.values(), target, wheelhouse, {canonicalize_name(name) for name in accept}, warn)
     wheels = tuple(sorted(ready.values(), key=lambda wheel: wheel.filename))
     manifest = Manifest(target, locked.sha256, wheels, f"fabric-wheelhouse {__version__}")
@@ -137,6 +139,7 @@ def _obtain(
     wheelhouse: Wheelhouse,
     building: Building,
     progress: Hear,
+    say: Hear,
 ) -> dict[str, Wheel]:
     from . import fetch
 
@@ -165,7 +168,8 @@ def _obtain(
             else:
                 progress(f"{name} {version}: building from source")
                 hear = partial(_tell, progress, f"{name} {version}")
-                obtained[name] = _built(path, value, target, wheelhouse, building, locked, directory / name, hear)
+                obtained[name], how = _built(path, value, target, wheelhouse, building, locked, directory / name, hear)
+                say(f"{name} {version}: built from source by {how}")
     lacking = sorted(set(by_name) - set(obtained))
     if lacking:
         raise BuildError(f"no file was found for {', '.join(lacking)}", where=str(locked.path))
@@ -230,19 +234,17 @@ def _built(
     locked: LockFile,
     space: Path,
     hear: Hear,
-) -> Wheel:
+) -> tuple[Wheel, str]:
+    """Build a wheel; it, and in words by whom and what was grafted."""
     from . import build
 
-    path = wheelhouse.built(value, target)
-    if path is None:
-        made = build.build(sdist, target, space, building, options=locked.sources, hear=hear)
-        digest = wheelhouse.add(made.wheel)
-        how = {"builder": made.builder, "tools": dict(made.tools), "grafted": list(made.grafted)}
-        wheelhouse.remember_built(value, target, digest, **how)
-        path = wheelhouse.root / "wheels" / digest / made.wheel.name
-        grafted = f"; grafted: {', '.join(made.grafted)}" if made.grafted else ""
-        hear(f"built from source by {made.builder}{grafted}")
-    return _wheel(path, path.parent.name, "sdist", value)
+    made = build.build(sdist, target, space, building, options=locked.sources, hear=hear)
+    digest = wheelhouse.add(made.wheel)
+    how = {"builder": made.builder, "tools": dict(made.tools), "grafted": list(made.grafted)}
+    wheelhouse.remember_built(value, target, digest, **how)
+    path = wheelhouse.root / "wheels" / digest / made.wheel.name
+    grafted = f"; grafted: {', '.join(made.grafted)}" if made.grafted else ""
+    return _wheel(path, digest, "sdist", value), f"{made.builder}{grafted}"
 
 
 def _take(path: Path, target: Target, wheelhouse: Wheelhouse) -> Wheel:

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
+
+# Where pyenv and uv keep theirs, under the user's home; a name on PATH answers only for the version switched on.
+_KEPT = (
+    ".pyenv/versions/{python}.*/bin/python{python}",
+    ".local/share/uv/python/cpython-{python}.*/bin/python{python}",
+)
 
 
 @cache
 def find(python: str) -> str | None:
-    """An interpreter of that major and minor version: the one that runs us, or ``pythonX.Y`` on PATH."""
+    """An interpreter of that major and minor version: the one that runs us, on PATH, or of pyenv or uv."""
     own = str(getattr(sys, "_base_executable", sys.executable))
     if python == f"{sys.version_info.major}.{sys.version_info.minor}":
         return own
-    found = shutil.which(f"python{python}")
-    # The name may be a version manager's, which answers only for versions that are switched on.
-    return found if found and ask(found, "'%d.%d' % sys.version_info[:2]") == python else None
+    found = [shutil.which(f"python{python}"), *map(str, _kept(python))]
+    return next((path for path in found if path and ask(path, "'%d.%d' % sys.version_info[:2]") == python), None)
+
+
+def _kept(python: str) -> list[Path]:
+    """The newest first."""
+    paths = [path for pattern in _KEPT for path in Path.home().glob(pattern.format(python=python))]
+    return sorted(paths, key=lambda path: [int(part) for part in re.findall(r"\d+", path.parts[-3])], reverse=True)
 
 
 def ask(python: str, expression: str) -> Any:

@@ -15,6 +15,7 @@ QUIET = ("--disable-pip-version-check", "--no-input", "--progress-bar=off")
 
 _FRAMED = re.compile(r"^ *╰─> \[\d+ lines? of output\]\n(.*?)^ *\[end of output\]", re.MULTILINE | re.DOTALL)
 TRACE = re.compile(r"^Traceback \(most recent call last\):\n(?: .*\n)+", re.MULTILINE)
+_NO_COMPILER = re.compile(r"(cc|\+\+)'? failed: No such file|No such file or directory: '[^']*(cc|\+\+)'")
 _NAME = re.compile(r"Failed to build '([^']+)'")
 
 
@@ -80,7 +81,11 @@ def advice(said: str) -> str:
         return "a file is not the one that was locked: somebody changed it, or the lock file needs to be made again"
     if _unreachable(said):
         return "is the index in reach? A bundle that exists already needs no network"
-    if "Python.h" in said or (_FRAMED.search(said) and not (shutil.which("cc") or shutil.which("gcc"))):
+    if (
+        "Python.h" in said
+        or _NO_COMPILER.search(said)
+        or (_FRAMED.search(said) and not (shutil.which("cc") or shutil.which("gcc")))
+    ):
         return "a compiler and the Python headers are needed for C code (Debian: apt install gcc python3-dev)"
     if "(from versions: none)" in said:
         return "the index has no file of it that fits the target, or is not in reach"

@@ -52,6 +52,7 @@ def create(run: Run) -> Bundles:
                     building=building(run, target),
                     accept=run.settings.accept_wheels,
                     progress=step.progress,
+                    say=run.report.say,
                     warn=run.report.warn,
                 )
                 made[target] = bundle

@@ -72,6 +72,20 @@ SIGACTION SIGALTSTACK SIGNAL_H SSIZE_T STDARG_PROTOTYPES STDINT_H STDLIB_H STD_A
 STRING_H SYS_PARAM_H SYS_SELECT_H SYS_STAT_H SYS_TIME_H SYS_TYPES_H TIMES UINTPTR_T UNISTD_H WCHAR_H
 """
 
+# Build scripts ask for the machine here, too. Python imports the module as it starts.
+_SITECUSTOMIZE = """\
+import os, platform
+
+_uname = os.uname
+
+def uname():
+    here = _uname()
+    return os.uname_result(("Linux", here.nodename, here.release, here.version, {machine!r}))
+
+os.uname = uname
+platform.machine = lambda: {machine!r}
+"""
+
 # Words that a build script has for its own machine, and that lead astray here.
 _WRAPPER = """\
 #!/bin/sh
@@ -160,6 +174,7 @@ def write(folder: Path, target: Target, headers: Path, programs: dict[str, str])
     data = folder / "data"
     data.mkdir()
     (data / f"{DATA}.py").write_text(f"build_time_vars = {sysconfig_data(target, str(folder))!r}\n")
+    (data / "sitecustomize.py").write_text(_SITECUSTOMIZE.format(machine=target.machine))
     binaries = folder / "bin"
     binaries.mkdir()
     for name, command in programs.items():
