@@ -243,7 +243,7 @@ def _built(
     how = {"builder": made.builder, "tools": dict(made.tools), "grafted": list(made.grafted)}
     wheelhouse.remember_built(value, target, digest, **how)
     path = wheelhouse.root / "wheels" / digest / made.wheel.name
-    grafted = f"; grafted: {', '.join(made.grafted)}" if made.grafted else ""
+    grafted = f"; grafted: {', '.join(Path(each).name for each in made.grafted)}" if made.grafted else ""
     return _wheel(path, digest, "sdist", value), f"{made.builder}{grafted}"
 
 

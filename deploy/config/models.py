@@ -195,7 +195,7 @@ class BuildHost(Model):
 class BuildContainer(Model):
     """A container made from an image of the manylinux and musllinux projects, or from one of your own."""
 
-    engine: Literal["", "docker", "podman"] = Field("", description="Default: the one that is installed.")
+    engine: Literal["docker", "podman"] | None = Field(None, description="Default: the one that is installed.")
     image: str = Field(
         "", description="Default: the published image that fits the target.", pattern=r"^([!-,.-~][!-~]*)?$"
     )

@@ -53,4 +53,4 @@ def _host(run: Run, settings: BuildHost) -> Elsewhere:
 
 
 def _container(settings: BuildContainer, target: Target) -> Elsewhere:
-    return container.container(target, settings.engine, settings.image, settings.python, settings.options)
+    return container.container(target, settings.engine or "", settings.image, settings.python, settings.options)

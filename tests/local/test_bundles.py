@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tarfile
 import threading
@@ -17,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.bundle import Target
 from tests.local.conftest import FAB
 
 CC = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -113,6 +116,16 @@ class Index:
             archive.writestr(f"{information}/RECORD", "")
         return self._publish(f"{name}-{version}-py3-none-any.whl", buffer.getvalue(), f"{name}=={version}")
 
+    def lying_wheel(self) -> str:
+        """Publish a wheel that holds a program, and whose tag says that it fits any platform; its line."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.write(sys.executable, "liar/program")
+            archive.writestr("liar-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: liar\nVersion: 1.0\n")
+            archive.writestr("liar-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+            archive.writestr("liar-1.0.dist-info/RECORD", "")
+        return self._publish("liar-1.0-py3-none-any.whl", buffer.getvalue(), "liar==1.0")
+
     def sdist(self, source: str = C, backend: str = BACKEND) -> str:
         """Publish the source distribution ``native-1.0.tar.gz``; its line for the lock file."""
         buffer = io.BytesIO()
@@ -148,9 +161,9 @@ class Project:
         (self.directory / "fabfile.py").write_text("from deploy import ns\n")
         self.target("local")
 
-    def target(self, target: str) -> None:
+    def target(self, target: str, more: str = "") -> None:
         (self.directory / "fabric.yaml").write_text(
-            f"deploy: {{app: x, base_path: /srv/x, target: {target}, stages: {{s: [nowhere.invalid]}}}}\n"
+            f"deploy: {{app: x, base_path: /srv/x, target: {target}, {more} stages: {{s: [nowhere.invalid]}}}}\n"
         )
 
     def lock(self, *lines: str) -> None:
@@ -324,3 +337,39 @@ def test_what_has_only_a_source_distribution_is_refused_for_a_foreign_target(pro
     assert "  zig: " in said
     assert "they have to be built from source: run fab create-bundle on a machine like the hosts," in said
     assert "configure another builder (deploy.builders), or lock versions that have wheels" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's compiled files are read")
+def test_a_wheel_that_is_not_what_its_name_says_is_refused_unless_accepted(project: Project, index: Index) -> None:
+    project.lock(index.lying_wheel(), index.wheel("one", "1.0"))
+    said = project.create(expect=3)
+    assert "liar 1.0: liar/program: compiled for " in said
+    assert "name the project in deploy.accept_wheels" in said
+    project.target("local", "accept_wheels: [Liar],")
+    said = project.create()
+    assert "warning: liar 1.0: liar/program: compiled for " in said
+    assert "created: 2 wheels" in said
+
+
+@needs_compiler
+def test_what_built_a_wheel_is_told_and_kept(project: Project, index: Index) -> None:
+    project.lock(index.sdist())
+    assert "native 1.0: built from source by native" in project.create()
+    (kept,) = project.cache.glob("fabric-wheelhouse/built/*.json")
+    document = json.loads(kept.read_text())
+    assert (document["builder"], document["grafted"]) == ("native", [])
+    assert document["tools"]["python"].startswith(Target.local().python)
+
+
+def test_builders_of_the_configuration_are_checked_by_name(project: Project, index: Index) -> None:
+    project.lock(index.wheel("one", "1.0"))
+    for wrong, said in {
+        "[magic]": "deploy.builders[0].magic: unknown key",
+        "[{native: {}, zig: {}}]": "must be one of native, zig, host and container",
+        "[{host: '-oProxyCommand=x'}]": "deploy.builders[0].host.address: must look like",
+        "[{container: {image: '--privileged'}}]": "deploy.builders[0].container.image: ",
+    }.items():
+        project.target("local", f"builders: {wrong},")
+        assert said in project.create(expect=2)
+    project.target("local", "builders: [zig, {native: }, {host: {address: build@example.org}}, container],")
+    project.create()

@@ -40,7 +40,9 @@ def container(
     """
     chosen = image or published(target)
     program = engine or next((name for name in ("podman", "docker") if shutil.which(name)), "")
-    unable = "" if program and shutil.which(program) else f"{engine or 'neither podman nor docker'} is not installed"
+    unable = ""
+    if not shutil.which(program or "docker"):
+        unable = f"{engine} is not installed" if engine else "neither podman nor docker is installed"
     if not chosen:
         unable = f"no image is published for {target.platforms()[0]}"
 
