@@ -6,9 +6,12 @@ from pathlib import Path
 
 from .loading import load
 from .models import (
+    Audit,
+    Bundle,
     Command,
     Health,
     HostSettings,
+    Ignore,
     Lock,
     Migrate,
     Service,
@@ -25,9 +28,9 @@ from .schema import json_schema
 from .stages import SECTION_KEYS, choose_stage, resolve
 
 __all__ = [
-    "SECTION_KEYS", "Command", "Health", "HostSettings", "Lock", "Migrate", "Service", "Settings", "Shared", "Signal",
-    "Source", "Supervisor", "Systemd", "TargetSettings", "Touch", "choose_stage", "json_schema", "load", "relative_to",
-    "resolve",
+    "SECTION_KEYS", "Audit", "Bundle", "Command", "Health", "HostSettings", "Ignore", "Lock", "Migrate",
+    "Service", "Settings", "Shared", "Signal", "Source", "Supervisor", "Systemd", "TargetSettings", "Touch",
+    "choose_stage", "json_schema", "load", "relative_to", "resolve",
 ]  # fmt: skip
 
 

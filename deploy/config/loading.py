@@ -61,7 +61,7 @@ def _problems(error: ValidationError, stage: str, overrides: Mapping[str, Any]) 
 
 def _keys(location: tuple[Any, ...]) -> list[Any]:
     """The keys that somebody wrote: pydantic names the alternative that it tried between them."""
-    tried = {"service": {*_MANAGERS}, "target": {"TargetSettings", "literal['auto','local']"}}
+    tried = {"service": {*_MANAGERS}, "sign": {"bool", "str"}, "target": {"TargetSettings", "literal['auto','local']"}}
     return [
         part
         for before, part in zip((None, *location), location, strict=False)
@@ -83,7 +83,8 @@ _MANAGERS: dict[str, type[models.Model]] = {
 
 _PARTS: dict[str, type[models.Model]] = {
     "source": models.Source, "shared": models.Shared, "migrate": models.Migrate, "health": models.Health,
-    "lock": models.Lock, "target": models.TargetSettings, "hosts": models.HostSettings, **_MANAGERS,
+    "lock": models.Lock, "bundle": models.Bundle, "audit": models.Audit, "ignore": models.Ignore,
+    "target": models.TargetSettings, "hosts": models.HostSettings, **_MANAGERS,
 }  # fmt: skip
 
 

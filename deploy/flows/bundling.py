@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ..bundle import Bundle, Target, Wheelhouse, create_bundle, known_bundle
 from ..config import TargetSettings, relative_to
 from ..host.connection import Host
+from . import signing
 from .run import Run
 
 Bundles = Mapping[Host, Bundle]
@@ -47,10 +48,12 @@ def create(run: Run) -> Bundles:
                 bundle = create_bundle(
                     lock, target, wheelhouse=wheelhouse, progress=step.progress, warn=run.report.warn
                 )
+                bundle, signer = signing.signed(run.settings, run.directory, bundle)
                 made[target] = bundle
                 verb = "is there already" if bundle.reused else "created"
                 count = len(bundle.manifest.wheels)
                 step.outcome = (
                     f"bundle {bundle.manifest.digest[:12]} {verb}: {count} {'wheel' if count == 1 else 'wheels'}"
+                    + (f", signed by {signer}" if signer else "")
                 )
     return {host: made[target] for host, target in by_host.items()}

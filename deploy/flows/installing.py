@@ -63,6 +63,7 @@ def _request(bundle: Bundle, release: str) -> dict[str, Any]:
         "wheels": wheels,
         "release": release,
         "manifest": {"lock": manifest.lock_sha256, "tool": f"fabric-wheelhouse {__version__}"},
+        "signed": {"manifest": manifest.sha256, "signature": bundle.signature},
     }
 
 

@@ -63,7 +63,7 @@ def check(config: Config, options: Options) -> None:
         problems = []
         for host in run.hosts:
             facts = run.facts[host]
-            found = probing.problems(run.settings, host, facts)
+            found = probing.problems(run, host, facts)
             if denied := probing.may_restart(run, host):
                 found.append(denied)
             if facts["lock"]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import disk, releases, venvs, wheelstore
+from . import disk, releases, signature, venvs, wheelstore
 from .failure import Failure
 from .layout import Layout
 from .wheelstore import Stored
@@ -44,13 +44,16 @@ def install(
     release: str,
     manifest: dict[str, Any],
     progress: Callable[[str], None],
+    signed: dict[str, str],
 ) -> dict[str, Any]:
     """Make the venv of a bundle, and complete *release* with it ('' to make only the venv).
 
+    :param signed: ``manifest``, the hash of the whole manifest, and its ``signature``, '' where there is none.
     :returns: ``missing``: the SHA-256 of wheels that have to be sent first (then nothing was done), else ``venv``
         and ``reused``.
     """
     check_digest(target, wheels, digest)
+    signature.check(layout, digest, manifest["lock"], signed["manifest"], signed["signature"])
     name = venv_name(digest)
     reused = venvs.exists(layout.base, name)
     if not reused:

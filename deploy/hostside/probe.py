@@ -9,7 +9,7 @@ import sys
 import sysconfig
 from typing import Any
 
-from . import deploylock
+from . import deploylock, signature
 from .layout import Layout, Records
 
 _TOOLS = ("rsync", "git", "systemctl", "supervisorctl", "sudo")
@@ -81,6 +81,7 @@ def look(layout: Layout, shared_files: list[str], service: dict[str, Any] | None
         "base": _base(layout, nearest),
         "shared_missing": [name for name in shared_files if not os.path.exists(layout.path("shared", name))],
         "unit_missing": _unit_missing(service),
+        "signers": signature.known(layout),
         "lock": deploylock.show(layout),
         **_records(layout),
     }

@@ -100,6 +100,7 @@ def attempt(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) ->
 OPERATIONS = {
     "probe": "probe.look",
     "setup": "setup.make",
+    "put_signers": "signature.put",
     "lock": "deploylock.acquire",
     "extend": "deploylock.extend",
     "unlock": "deploylock.release",
