@@ -9,7 +9,7 @@ from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Answer
 from ..source.snapshot import Snapshot
-from . import activating, bundling, installing, migrating, plan, probing, pushing, steps
+from . import activating, auditing, bundling, installing, migrating, plan, probing, pushing, steps
 from .bundling import Bundles
 from .run import Options, Run, opened
 
@@ -37,6 +37,7 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
                     return
                 _reactivate(run)
                 return
+            auditing.gate(run, (bundle.manifest for bundle in bundles.values()))
             releases = dict.fromkeys(run.hosts, stage(run, code, bundles))
             _activate(run, releases)
         summary(run, releases, code.revision)
