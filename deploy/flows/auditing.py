@@ -79,13 +79,13 @@ def _audit(settings: Settings, directory: Path, manifests: Iterable[Manifest], r
     with report.step("audit", named) as step:
         found, source = _look(settings, directory, sets)
         verdict = judge(found, settings.audit.ignore, date.today())
-        packages = len(frozenset().union(*sets))
-        step.outcome = f"{packages} packages audited by {source}"
+        step.outcome = f"{_count(len(frozenset().union(*sets)), 'package')} audited by {source}"
     _tell(verdict, report)
     if verdict.counting:
-        packages = len({finding.package for finding in verdict.counting})
+        packages = _count(len({finding.package for finding in verdict.counting}), "package")
+        known = _count(len(verdict.counting), "known vulnerability", "known vulnerabilities")
         raise CheckFailed(
-            f"{len(verdict.counting)} known vulnerabilities in {packages} packages",
+            f"{known} in {packages}",
             hint="lock mended versions, then fab create-bundle; "
             "what does no harm here can be borne for a while: deploy.audit.ignore",
         )
@@ -141,3 +141,7 @@ def _tell(verdict: Verdict, report: Report) -> None:
                 for each in verdict.counting
             ],
         )
+
+
+def _count(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one if number == 1 else several or one + 's'}"

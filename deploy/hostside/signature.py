@@ -23,6 +23,9 @@ FILE = "allowed_signers"
 # Root's lists lie where the deploy user can neither write, nor rename or remove what is there.
 ROOT = "/etc/fabric-wheelhouse"
 
+# Not the environment's: the login user's own programs have no say in this.
+PROGRAMS = "/usr/bin:/usr/local/bin:/bin"
+
 
 def places(layout: Layout) -> list[str]:
     """Where a list may be; the first that is there counts."""
@@ -126,13 +129,12 @@ def check(layout: Layout, digest: str, lock: str, manifest: str, signature: str)
 def _ssh_keygen(arguments: list[str], content: bytes) -> subprocess.CompletedProcess[bytes]:
     import subprocess
 
-    path = os.environ.get("PATH", os.defpath) + ":/usr/bin:/usr/local/bin"
     try:
         done = subprocess.run(
             ["ssh-keygen", "-Y", *arguments],
             input=content,
             capture_output=True,
-            env={**os.environ, "PATH": path, "LC_ALL": "C"},
+            env={**os.environ, "PATH": PROGRAMS, "LC_ALL": "C"},
             check=False,
         )
     except FileNotFoundError:
@@ -141,7 +143,7 @@ def _ssh_keygen(arguments: list[str], content: bytes) -> subprocess.CompletedPro
             "install it (Debian: apt install openssh-client)",
             "refused",
         ) from None
-    if b"illegal option -- Y" in done.stderr or b"unknown option -- Y" in done.stderr or b"Unsupported" in done.stderr:
+    if any(words in done.stderr for words in (b"option -- Y", b"Unsupported operation")):
         raise Failure(
             "signed bundles only, and this host's ssh-keygen is too old to verify one",
             "OpenSSH 8.2 or newer is needed",
