@@ -59,7 +59,7 @@ def described(name: str, task: Task) -> Iterator[str]:  # type: ignore[type-arg]
     for argument in task.get_arguments():
         value = "" if argument.kind is bool else f" {argument.kind.__name__.upper()}"
         flag = argument.name.replace("_", "-")
-        yield f"``--{flag}{value}``"
+        yield f"``{flag.upper()}``" if argument.positional else f"``--{flag}{value}``"
         yield f"    {marked(argument.help or '')}"
         yield ""
 
