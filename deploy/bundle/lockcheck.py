@@ -25,6 +25,11 @@ def problems(pins: Iterable[Pin], manifest: Manifest) -> list[str]:
         elif wheel.origin.kind not in _WITHOUT_HASH and wheel.origin.sha256 not in pin.hashes:
             found.append(f"its {name} {wheel.version} is made of a file that is not in the lock file")
     found += [
+        f"its {wheel.filename} does not fit {manifest.target.name}"
+        for wheel in manifest.wheels
+        if not manifest.target.fits(wheel.filename)
+    ]
+    found += [
         f"it has {name} {wheel.version}, which is not in the lock file"
         for name, wheel in sorted(given.items())
         if name not in asked and wheel.origin.kind not in _WITHOUT_HASH

@@ -22,6 +22,9 @@ from .target import Target
 
 SCHEMA = 2
 
+KINDS = ("index", "sdist", "vcs", "path")
+BUILDERS = ("", "native", "zig", "host", "container", "repair")
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _PYTHON = re.compile(r"3\.\d{1,3}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -154,36 +157,48 @@ def _wheel(row: dict[str, Any], schema: int) -> Wheel:
 
 
 def _check(manifest: Manifest) -> None:
-    """Refuse what would lead out of the wheelhouse, or does not say of a wheel what its name says.
+    """Refuse what would lead out of the wheelhouse, is not what its name says, or would play with a terminal.
 
     :raises ValueError: the first thing that is wrong.
     """
+    target = manifest.target
     if not _SHA256.fullmatch(manifest.lock_sha256):
         raise ValueError(f"lock_sha256 is {manifest.lock_sha256!r}")
-    target = manifest.target
     if not _PYTHON.fullmatch(target.python) or not all(0 <= number < 1000 for number in target.version):
         raise ValueError(f"the target is {target!r}")
     if not _NAME.fullmatch(target.name):
         raise ValueError(f"the target is {target.name!r}")
+    if not manifest.tool.isprintable():
+        raise ValueError(f"the tool is {manifest.tool!r}")
     names = set()
     for wheel in manifest.wheels:
-        try:
-            name, version, _, _ = parse_wheel_filename(wheel.filename)
-        except InvalidWheelFilename as error:
-            raise ValueError(str(error)) from None
-        if "/" in wheel.filename or "\0" in wheel.filename:
-            raise ValueError(f"{wheel.filename!r} is no file name")
-        if (name, str(version)) != (wheel.name, wheel.version):
-            raise ValueError(f"{wheel.filename} is not {wheel.name} {wheel.version}")
-        if not _SHA256.fullmatch(wheel.sha256) or not _SHA256.fullmatch(wheel.origin.sha256):
-            raise ValueError(f"{wheel.filename} has no SHA-256")
-        if type(wheel.size) is not int or wheel.size < 0:
-            raise ValueError(f"{wheel.filename} has the size {wheel.size!r}")
-        if wheel.origin.kind == "index" and not wheel.origin.builder and wheel.origin.sha256 != wheel.sha256:
-            raise ValueError(f"{wheel.filename} is not the file that was published")
-        if name in names:
-            raise ValueError(f"{name} is in it twice")
-        names.add(name)
+        _check_wheel(wheel)
+        if wheel.name in names:
+            raise ValueError(f"{wheel.name} is in it twice")
+        names.add(wheel.name)
+
+
+def _check_wheel(wheel: Wheel) -> None:
+    try:
+        name, version, _, _ = parse_wheel_filename(wheel.filename)
+    except InvalidWheelFilename as error:
+        raise ValueError(str(error)) from None
+    if "/" in wheel.filename or not wheel.filename.isprintable():
+        raise ValueError(f"{wheel.filename!r} is no file name")
+    if (name, str(version)) != (wheel.name, wheel.version):
+        raise ValueError(f"{wheel.filename} is not {wheel.name!r} {wheel.version!r}")
+    if not _SHA256.fullmatch(wheel.sha256) or not _SHA256.fullmatch(wheel.origin.sha256):
+        raise ValueError(f"{wheel.filename} has no SHA-256")
+    if type(wheel.size) is not int or wheel.size < 0:
+        raise ValueError(f"{wheel.filename} has the size {wheel.size!r}")
+    origin = wheel.origin
+    if origin.kind not in KINDS or origin.builder not in BUILDERS:
+        raise ValueError(f"{wheel.filename} has an origin that is not known: {origin.kind!r} {origin.builder!r}")
+    words = [origin.index, origin.url, origin.revision, *origin.tools.keys(), *origin.tools.values()]
+    if not all(word.isprintable() for word in words):
+        raise ValueError(f"{wheel.filename} has an origin that cannot be shown")
+    if origin.kind == "index" and not origin.builder and origin.sha256 != wheel.sha256:
+        raise ValueError(f"{wheel.filename} is not the file that was published")
 
 
 def digest(target: str, wheels: Iterable[Wheel]) -> str:

@@ -207,6 +207,12 @@ class Audit(Model):
     )
     ignore: list[Ignore] = Field([], description="Vulnerabilities that do not count until a day.")
 
+    @model_validator(mode="after")
+    def _address_of_osv(self) -> Audit:
+        if self.url and self.service != "osv":
+            raise ValueError("url is the address of an OSV service; set service: osv with it")
+        return self
+
 
 class TargetSettings(Model):
     """What the wheels must fit, where hosts are not to be asked."""

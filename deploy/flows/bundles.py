@@ -5,10 +5,11 @@ All of it happens on this machine; no host is asked.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -110,7 +111,8 @@ def show(config: Config, word: str) -> None:
         for manifest in [shelf.find(word)] if word else shelf.ours():
             _show(shelf, manifest, report)
             report.say(f"signed   {_signed_by(shelf, manifest, shelf.wheelhouse.signature(manifest))}")
-            report.say(f"sbom     {shelf.wheelhouse.bill(manifest)}")
+            if (bill := shelf.wheelhouse.bill(manifest)).is_file():
+                report.say(f"sbom     {bill}")
 
 
 def _show(shelf: Shelf, manifest: Manifest, report: Report) -> None:
@@ -284,7 +286,7 @@ def bring_in(config: Config, file: str) -> None:
             )
         _check_against_lock(shelf, manifest, file)
 
-    with terminable(), make() as report:
+    with terminable(), make() as report, _disk_errors():
         taken = archive.take(Path(file), shelf.wheelhouse, check)
         manifest = taken.manifest
         verb = "is here already" if taken.reused else "imported"
@@ -329,10 +331,22 @@ def prune(config: Config, options: Options, keep: int) -> None:
             for folder in leavings.wheels:
                 report.say(f"{verb} {', '.join(sorted(path.name for path in folder.glob('*.whl'))) or folder.name}")
         else:
-            pruning.prune(shelf.wheelhouse, leavings)
+            with _disk_errors():
+                pruning.prune(shelf.wheelhouse, leavings)
         report.say(
             f"{verb} {_count(leavings.bundles, 'bundle')} and {_count(leavings.wheels, 'wheel')}, {size(leavings.size)}"
         )
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """A full disk, or a wheelhouse that is somebody else's, as one error."""
+    try:
+        yield
+    except OSError as error:
+        raise BuildError(
+            f"the wheelhouse cannot be changed: {error.strerror}", where=str(error.filename or Wheelhouse().root)
+        ) from None
 
 
 def _count(things: Sequence[object], word: str) -> str:

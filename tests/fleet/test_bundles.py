@@ -234,17 +234,27 @@ def test_roots_list_is_out_of_the_deploy_users_reach(
     assert "is root's list of allowed signers and says something else" in project.fab("setup", expect=5).output
 
 
-def test_a_first_deploy_brings_the_list_with_the_directories(
-    project: AirGapped, web: Machine, signers: Callable[..., None]
+def test_a_first_deploy_brings_the_list_with_the_directories_on_three_debians(
+    tmp_path: Path, fleet: Fleet, boot: Any, signers: Callable[..., None]
 ) -> None:
-    signers("ana")
-    project.configure(bundle={"allowed_signers": "../allowed"})
-    assert "the bundle is not signed" in project.fab("deploy", expect=9).output
-    assert_nothing_installed(project, web)
-    project.configure(bundle={"allowed_signers": "../allowed", "sign": "../ana"})
+    machines = boot.all(("bullseye", "old"), ("bookworm", "mid"), ("trixie", "new"))
+    project = AirGapped(tmp_path / "tiny", fleet, machines)
+    project.with_bundles_of_its_own()
+    signers("ana", "mallory")
+    (tmp_path / "mine").write_text((tmp_path / "allowed").read_text().replace("ana@", "*@", 1))
+    project.configure(bundle={"allowed_signers": "../mine"})
+    said = project.fab("deploy", expect=9).output
+    assert "the bundle is not signed" in said
+    for machine in machines:
+        assert f"{machine.address}" in said.rpartition("error: ")[2]
+        assert_nothing_installed(project, machine)
+    project.configure(bundle={"sign": "../mallory"})
+    assert "is not among the allowed signers of this host" in project.fab("deploy", expect=9).output
+    project.configure(bundle={"allowed_signers": "../mine", "sign": "../ana"})
     project.fab("deploy")
-    assert project.serving(web)["version"] == "one"
-    assert "cannot be read" not in project.fab("check").output
+    project.fab("check")
+    for machine in machines:
+        assert project.serving(machine)["version"] == "one"
 
 
 def test_the_gate_stops_a_deploy_before_anything_is_sent(project: AirGapped, web: Machine) -> None:

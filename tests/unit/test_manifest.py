@@ -11,6 +11,7 @@ import pytest
 
 from deploy.bundle import Manifest, Origin, Target, Wheel, comparing, lockcheck, sbom
 from deploy.bundle.lockfile import LockFile
+from deploy.bundle.manifest import BUILDERS, KINDS
 from deploy.errors import BuildError
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs/bundle.schema.json").read_text())
@@ -49,6 +50,8 @@ def test_the_schema_takes_every_manifest_and_has_exactly_the_fields_of_the_code(
         described = SCHEMA["$defs"][kind.__name__]
         names = {field.name for field in fields(kind)}
         assert set(described["properties"]) == set(described["required"]) == names
+    origin = SCHEMA["$defs"]["Origin"]["properties"]
+    assert (tuple(origin["kind"]["enum"]), tuple(origin["builder"]["enum"])) == (KINDS, BUILDERS)
     assert set(SCHEMA["required"]) == set(json.loads(EVERYTHING.to_json()))
 
 
@@ -75,6 +78,10 @@ def test_what_was_written_by_schema_1_is_read() -> None:
         {"origin": {"kind": "index", "sha256": B}},
         {"origin": {"kind": "index"}},
         {"origin": None},
+        {"origin": {"kind": "index", "sha256": A, "url": "https://example.org/\x1b[2J"}},
+        {"origin": {"kind": "index", "sha256": A, "url": 5}},
+        {"origin": {"kind": "index", "sha256": A, "tools": []}},
+        {"origin": {"kind": "magic", "sha256": A}},
     ],
 )
 def test_a_manifest_that_leads_elsewhere_or_contradicts_itself_is_none(changes: dict[str, Any]) -> None:
@@ -143,6 +150,10 @@ def test_a_bundle_that_is_not_what_the_lock_file_asks_for_is_told_by_name(tmp_pa
         "its three 3 is made of a file that is not in the lock file",
         "it has two 2.1, and 2 is locked",
         "it has evil 1, which is not in the lock file",
+    ]
+    foreign = replace(wheel("one"), filename="one-1-cp312-cp312-win_amd64.whl")
+    assert lockcheck.problems(asked[:1], manifest(foreign)) == [
+        "its one-1-cp312-cp312-win_amd64.whl does not fit cp311-manylinux_2_36_x86_64"
     ]
     right = manifest(wheel("one"), wheel("two", "2", C, kind="sdist"), wheel("three", "3", C))
     assert lockcheck.problems(asked, right) == ["its two 2 is made of a file that is not in the lock file"]
