@@ -31,7 +31,9 @@ def sha256(path: Path) -> str:
 
 
 class Wheelhouse:
-    """``wheels/<sha256>/<filename>``, ``bundles/<lock>-<target>.json``, ``built/<sdist>-<target>.json``."""
+    """``wheels/<sha256>/<filename>``, ``bundles/<lock>-<target>-<its fingerprint>.json``,
+    ``built/<sdist>-<target>.json``.
+    """
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
@@ -97,7 +99,7 @@ class Wheelhouse:
         return tempfile.TemporaryDirectory(prefix=".partial-", dir=self.root)
 
     def _bundle_path(self, lock_sha256: str, target: Target) -> Path:
-        return self.root / "bundles" / f"{lock_sha256}-{target.name}.json"
+        return self.root / "bundles" / f"{lock_sha256}-{target.name}-{target.fingerprint}.json"
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
