@@ -90,11 +90,23 @@ def setup(c, limit=None):  # type: ignore[no-untyped-def]
 
 
 @task(klass=FleetTask, auto_shortflags=False, help=_LIMIT)
-def create_bundle(c, limit=None):  # type: ignore[no-untyped-def]
+def targets(c, limit=None):  # type: ignore[no-untyped-def]
+    """Show what the hosts' wheels must fit, and write it to `targets/` for places where no host is in reach."""
+    from .flows.targets import targets as flow
+
+    flow(_config(c), _options(c, limit))
+
+
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    help={**_LIMIT, "target": "For these files of `targets/`, separated by commas, instead of asking the hosts."},
+)
+def create_bundle(c, limit=None, target=None):  # type: ignore[no-untyped-def]
     """Turn the lock file into wheels and a manifest, locally, once for all hosts."""
     from .flows.steps import create_bundle as flow
 
-    flow(_config(c), _options(c, limit))
+    flow(_config(c), _options(c, limit), target)
 
 
 @task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
@@ -171,8 +183,8 @@ def _stage_task(name: str) -> FleetTask:
 
 def _namespace() -> Collection:
     collection = Collection(
-        deploy, rollback, check, status, setup, create_bundle, push, update_deps, migrate_db, activate, reboot_server,
-        cleanup, lock, unlock,
+        deploy, rollback, check, status, setup, targets, create_bundle, push, update_deps, migrate_db, activate,
+        reboot_server, cleanup, lock, unlock,
     )  # fmt: skip
     taken = set(collection.task_names)
     for name in stage_names():

@@ -53,10 +53,10 @@ def _problems(error: ValidationError, stage: str, overrides: Mapping[str, Any]) 
             yield f"{where}: is missing"
         elif kind.startswith("union_tag"):
             yield f"{where}.manager: must be one of {', '.join(_MANAGERS)}"
-        elif path == ["target"]:
+        elif path == ["target"] and kind != "value_error":
             # Both alternatives were tried; one of them says enough.
             if not isinstance(given, Mapping):
-                yield f"{where}: must be auto, local, or a mapping with python and platform (it is {given!r})"
+                yield f"{where}: must be auto, local, or a mapping with files, or with python and platform (it is {given!r})"
         else:
             message = _PLAIN.get(kind) or item["msg"].removeprefix("Value error, ")
             shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool | None) else ""
@@ -73,7 +73,10 @@ _PLAIN = {
 
 def _keys(location: tuple[Any, ...]) -> list[Any]:
     """The keys that somebody wrote: pydantic names the alternative that it tried between them."""
-    tried = {"service": {*_MANAGERS}, "target": {"TargetSettings", "literal['auto','local']"}}
+    tried = {
+        "service": {*_MANAGERS},
+        "target": {"function-after[_either(), TargetSettings]", "literal['auto','local']"},
+    }
     return [
         part
         for before, part in zip((None, *location), location, strict=False)

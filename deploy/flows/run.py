@@ -72,11 +72,14 @@ class Run:
     def health(self, host: Host) -> Any:
         return self.host_settings[host].health or self.settings.health
 
-    def question(self, host: Host) -> tuple[str, dict[str, Any]]:
-        """The request that probes a host."""
+    def question(self, host: Host, also: Sequence[str] = ()) -> tuple[str, dict[str, Any]]:
+        """The request that probes a host.
+
+        :param also: what takes longer to tell: see :mod:`deploy.hostside.probe`.
+        """
         service = self.service(host)
         told = manager.description(service, host.base_path) if service else None
-        return "probe", {"shared_files": self.settings.shared.files, "service": told}
+        return "probe", {"shared_files": self.settings.shared.files, "service": told, "also": list(also)}
 
     def fab(self, task: str) -> str:
         """The command line of another task for the same stage."""

@@ -12,7 +12,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from deploy import tasks
 
-VALUES = {"limit": "HOSTS", "lock-wait": "SECONDS"}
+VALUES = {"limit": "HOSTS", "lock-wait": "SECONDS", "target": "NAMES"}
 
 
 class TaskOptions(SphinxDirective):
