@@ -56,7 +56,7 @@ def _problems(error: ValidationError, stage: str, overrides: Mapping[str, Any]) 
         elif path == ["target"] and kind != "value_error":
             # Both alternatives were tried; one of them says enough.
             if not isinstance(given, Mapping):
-                yield f"{where}: must be auto, local, or a mapping with files, or with python and platform (it is {given!r})"
+                yield f"{where}: must be auto, local, or a mapping: files, or python and platform (it is {given!r})"
         else:
             message = _PLAIN.get(kind) or item["msg"].removeprefix("Value error, ")
             shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool | None) else ""

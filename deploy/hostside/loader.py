@@ -11,8 +11,8 @@ import sys
 # Not on everybody's PATH.
 _LDCONFIG = ("/sbin/ldconfig", "/usr/sbin/ldconfig")
 _LINE = re.compile(r"^\t(?P<name>\S+) \((?P<kind>[^)]*)\) => (?P<path>.+)$", re.MULTILINE)
-# Where musl looks where no file says otherwise, and glibc besides its cache.
-_FOLDERS = ("/lib", "/usr/local/lib", "/usr/lib")
+# Where musl looks where no file says otherwise, and glibc besides its cache; distributions add folders of their own.
+_FOLDERS = ("/lib", "/usr/local/lib", "/usr/lib", "/lib64", "/usr/lib64")
 
 
 def libraries() -> list[str]:
@@ -68,7 +68,7 @@ def _own_libc() -> str:
 
 
 def _in_folders() -> set[str]:
-    folders = [*_FOLDERS, *os.environ.get("LD_LIBRARY_PATH", "").split(":")]
+    folders = [*_FOLDERS, os.path.dirname(_own_libc()), *os.environ.get("LD_LIBRARY_PATH", "").split(":")]
     for configured in glob.glob("/etc/ld-musl-*.path"):
         try:
             with open(configured, encoding="utf-8") as stream:
