@@ -16,8 +16,6 @@ import sys
 import sysconfig
 from typing import Any
 
-from . import elf
-
 # manylinux tags are defined for these; for armv7l and i686 the interpreter's own file must be of the right kind.
 _MANYLINUX = {"x86_64", "aarch64", "ppc64", "ppc64le", "s390x", "loongarch64", "riscv64"}
 _LEGACY = {5: "manylinux1_compatible", 12: "manylinux2010_compatible", 17: "manylinux2014_compatible"}
@@ -82,6 +80,8 @@ def _libc() -> list[str]:
 
 def musl_version(executable: str) -> str:
     """The version of the musl that *executable* runs on, by what its loader says of itself (PEP 656); '' for none."""
+    from . import elf
+
     header = elf.read(executable)
     if header is None or "musl" not in header.loader:
         return ""
@@ -120,13 +120,12 @@ def _allowed(policy: Any, minor: int, architecture: str) -> bool:
 
 
 def _is_manylinux(architecture: str) -> bool:
-    if architecture in ("armv7l", "armv8l"):
-        header = elf.read(sys.executable)
-        return header is not None and header.is_armhf
-    if architecture == "i686":
-        header = elf.read(sys.executable)
-        return header is not None and header.is_i686
-    return architecture in _MANYLINUX
+    if architecture not in ("armv7l", "armv8l", "i686"):
+        return architecture in _MANYLINUX
+    from . import elf
+
+    header = elf.read(sys.executable)
+    return header is not None and (header.is_i686 if architecture == "i686" else header.is_armhf)
 
 
 def _marker_environment() -> dict[str, str]:

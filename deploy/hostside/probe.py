@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 from collections.abc import Sequence
-from typing import Any, Callable
+from typing import Any
 
 from . import deploylock, interpreter
 from .layout import Layout, Records
@@ -48,66 +47,16 @@ def look(
 
 
 def ask(layout: Layout, also: Sequence[str]) -> dict[str, Any]:
-    """What is asked of other programs, and only where somebody wants to know.
+    """What takes longer than the rest, and is asked only where somebody wants to know.
 
     :param also: ``libraries`` (sonames that the loader finds), ``openssh`` (the version, '' for none), ``sudo`` (what
-        the user that asks may do: see :func:`_sudo`).
+        the user that asks may do: see :func:`questions.sudo`).
     """
-    return {name: _QUESTIONS[name]() for name in also}
+    if not also:
+        return {}
+    from . import questions
 
-
-def _libraries() -> list[str]:
-    from . import loader
-
-    return loader.libraries()
-
-
-def _openssh() -> str:
-    said = _says(["ssh", "-V"])
-    found = re.search(r"OpenSSH_([^\s,]+)", said)
-    return found[1] if found else ""
-
-
-def _sudo() -> str:
-    """``none``, ``passwordless``, ``passwordless for some`` (commands), ``needs password``; '' where sudo does not say.
-
-    sudo asks nobody (``-n``), so whether somebody who needs a password is allowed anything remains unknown.
-    """
-    if os.getuid() == 0:
-        return "passwordless"
-    if not shutil.which("sudo"):
-        return "none"
-    said = _says(["sudo", "-n", "-l"])
-    if "NOPASSWD:" in said:
-        everything = re.search(r"\((root|ALL)( : \w+)?\) (\w+: )*NOPASSWD: (\w+: )*ALL\b", said)
-        return "passwordless" if everything else "passwordless for some"
-    if "may not run sudo" in said or "not in the sudoers" in said:
-        return "none"
-    if "password" in said or "may run the following" in said:
-        return "needs password"
-    return ""
-
-
-def _says(command: list[str]) -> str:
-    """What a program prints, on both streams; it gets no terminal that it could ask on."""
-    import subprocess
-
-    try:
-        answer = subprocess.run(
-            command,
-            env={**os.environ, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=10,
-            start_new_session=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return answer.stdout.decode(errors="replace")
-
-
-_QUESTIONS: dict[str, Callable[[], Any]] = {"libraries": _libraries, "openssh": _openssh, "sudo": _sudo}
+    return {name: questions.QUESTIONS[name]() for name in also}
 
 
 def _unit_missing(service: dict[str, Any] | None) -> str:
