@@ -35,8 +35,7 @@ _TRIPLETS = {
 _OF_THE_KERNEL = ("platform_release", "platform_version")
 
 _MODULES = "extension modules"
-# Markers that follow from nothing else that is compared; who changes one has another kind of system.
-_SELDOM = ("implementation_name", "os_name", "platform_python_implementation", "platform_system", "sys_platform")
+_VERSIONS = {"implementation_version", "python_version"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,25 +262,31 @@ class Target:
         return suffix and set(other.tags()) <= set(self.tags())
 
     def differences(self, found: Target) -> list[str]:
-        """In what *found* is not this one, each in a few words: ``Python 3.11.2 expected, 3.13.5 found``."""
-        return [
-            f"{what} {expected or 'nothing'} expected, {has or 'nothing'} found"
-            for (what, expected), (_, has) in zip(self._features(), found._features(), strict=True)
-            if expected != has and (what != _MODULES or (expected and has))
-        ]
+        """In what *found* is not this one, each in a few words: ``Python 3.11.2 expected, 3.13.5 found``.
 
-    def _features(self) -> list[tuple[str, str]]:
+        What follows from another difference is not told, nor what nobody looked at.
+        """
+        mine, its = self._features(), found._features()
+        if not (mine[_MODULES] and its[_MODULES]):
+            its[_MODULES] = mine[_MODULES]
+        differing = [what for what in mine if mine[what] != its.get(what, "")]
+        follows = {"Python": _VERSIONS, "ABI": {_MODULES}}
+        told = [what for what in differing if not any(what in follows.get(other, ()) for other in differing)]
+        return [f"{what} {mine[what] or 'nothing'} expected, {its.get(what) or 'nothing'} found" for what in told]
+
+    def _features(self) -> dict[str, str]:
         markers = dict(self.environment)
-        kernel = markers.get("platform_machine", self.machine)
-        return [
-            ("Python", self.full_python),
-            ("ABI", ", ".join(self.abis)),
-            ("machine", self.machine if kernel == self.machine else f"{self.machine} on {kernel}"),
-            ("libc" if self.system == "linux" else "system", self.libc_version or self.system),
-            (_MODULES, ", ".join(self.ext_suffixes)),
-            ("refused minor versions of manylinux_2", ", ".join(map(str, self.manylinux_refused))),
-            *((name, markers.get(name, "")) for name in _SELDOM),
-        ]
+        kernel = markers.pop("platform_machine", self.machine)
+        full = markers.pop("python_full_version", self.python)
+        return {
+            "Python": full if full.startswith(f"{self.python}.") else f"{self.python} that says it is {full}",
+            "ABI": ", ".join(self.abis),
+            "machine": self.machine if kernel == self.machine else f"{self.machine} on {kernel}",
+            "libc" if self.system == "linux" else "system": self.libc_version or self.system,
+            _MODULES: ", ".join(self.ext_suffixes),
+            "refused minor versions of manylinux_2": ", ".join(map(str, self.manylinux_refused)),
+            **markers,
+        }
 
 
 @cache

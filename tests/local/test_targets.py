@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.bundle import Target
 from tests.local.conftest import LocalProject
 
 
@@ -146,3 +148,15 @@ def test_check_tells_what_the_host_has(project: LocalProject) -> None:
     said = project.fab("check")
     assert "Python 3." in said
     assert "sudo: " in said
+
+
+def test_a_target_that_is_named_without_a_file_is_compared_too(project: LocalProject) -> None:
+    here = Target.local()
+    # An older floor than the host's, where the libc has one.
+    lower = [tag for tag in here.platforms() if re.match(r"(manylinux|musllinux|macosx)_\d+_\d+_", tag)][:3][-1]
+    project.configure(extra=f"  target: {{python: '{here.full_python}', platform: {lower}}}\n")
+    assert "warning" not in project.fab("check")
+    project.configure(extra=f"  target: {{python: '3.9', platform: {lower}}}\n")
+    said = project.fab("deploy", expect=5)
+    assert "is not what deploy.target says: Python 3.9.0 expected" in said
+    assert "correct it, or let the hosts be asked (target: auto)" in said

@@ -261,6 +261,21 @@ def test_wheels_fit_where_python_is_the_same_and_the_libc_as_new() -> None:
     assert not replace(TRIXIE, ext_suffixes=(".so",)).takes_wheels_of(TRIXIE)
     named = Target.parse({"python": "3.13", "platform": "manylinux_2_28_x86_64"})
     assert TRIXIE.takes_wheels_of(named)
+    bookworm = Target.from_facts(
+        facts(
+            python="3.11.2",
+            abis=["cp311"],
+            libc=["glibc", "2.36"],
+            ext_suffixes=[".cpython-311-x86_64-linux-gnu.so"],
+            marker_environment={**facts()["marker_environment"], "python_full_version": "3.11.2"},
+        )
+    )
+    assert bookworm.differences(TRIXIE) == [
+        "Python 3.11.2 expected, 3.13.5 found",
+        "ABI cp311 expected, cp313 found",
+        "libc glibc 2.36 expected, glibc 2.41 found",
+    ]
+    assert named.differences(TRIXIE)[0] == "Python 3.13.0 expected, 3.13.5 found"
     assert TRIXIE.differences(patched("3.13.2")) == ["Python 3.13.5 expected, 3.13.2 found"]
 
 
