@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from ..errors import BuildError
+from ..errors import BuildError, ConfigurationError
 from .target import Target
 
 SCHEMA = 2
@@ -111,7 +111,7 @@ class Manifest:
         document = {
             "schema": SCHEMA,
             "digest": self.digest,
-            "target": asdict(self.target),
+            "target": self.target.document(),
             "lock_sha256": self.lock_sha256,
             "tool": self.tool,
             "wheels": [asdict(wheel) for wheel in self.wheels],
@@ -135,18 +135,27 @@ class Manifest:
                     where=where,
                     hint="upgrade fabric-wheelhouse",
                 )
-            target = Target(**{**document["target"], "version": tuple(document["target"]["version"])})
+            target = _target(document["target"], schema)
             wheels = tuple(_wheel(row, schema) for row in document["wheels"])
             manifest = cls(target, document["lock_sha256"], wheels, document["tool"])
             _check(manifest)
             claimed = document["digest"]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigurationError) as error:
             raise BuildError(
                 f"this is no manifest ({error})", where=where, hint="remove it and create the bundle again"
             ) from None
         if manifest.digest != claimed:
             raise BuildError("the manifest was altered: its digest does not match", where=where, hint="remove it")
         return manifest
+
+
+def _target(document: dict[str, Any], schema: int) -> Target:
+    if schema > 1 or "markers" in document:
+        return Target.from_document(document)
+    # Schema 1 said at first no more of a target than the configuration does.
+    kind = {"glibc": "manylinux", "musl": "musllinux", "": "macosx"}[document["libc"]]
+    major, minor = document["version"]
+    return Target.parse({"python": document["python"], "platform": f"{kind}_{major}_{minor}_{document['machine']}"})
 
 
 def _wheel(row: dict[str, Any], schema: int) -> Wheel:
@@ -168,8 +177,9 @@ def _check(manifest: Manifest) -> None:
         raise ValueError(f"the target is {target!r}")
     if not _NAME.fullmatch(target.name):
         raise ValueError(f"the target is {target.name!r}")
-    if not manifest.tool.isprintable():
-        raise ValueError(f"the tool is {manifest.tool!r}")
+    texts = [manifest.tool, target.libc, *target.ext_suffixes, *(word for pair in target.environment for word in pair)]
+    if not all(text.isprintable() for text in texts):
+        raise ValueError("it has what cannot be shown")
     names = set()
     for wheel in manifest.wheels:
         _check_wheel(wheel)

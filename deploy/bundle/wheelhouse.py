@@ -47,8 +47,9 @@ class Kept:
 
 
 class Wheelhouse:
-    """``wheels/<sha256>/<filename>``; ``bundles/<lock>-<target>.json`` with its signature, ``.sig``, beside it, and its
-    bill of materials in ``sboms/``; ``built/<sdist>-<target>.json``."""
+    """``wheels/<sha256>/<filename>``; ``bundles/<lock>-<target>-<its fingerprint>.json`` with its signature, ``.sig``,
+    beside it, and its bill of materials in ``sboms/``; ``built/<sdist>-<target>.json``.
+    """
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
@@ -130,7 +131,7 @@ class Wheelhouse:
 
     def bill(self, manifest: Manifest) -> Path:
         """Where the bill of materials of a manifest lies."""
-        return self.root / "sboms" / f"{manifest.lock_sha256}-{manifest.target.name}.cdx.json"
+        return self.root / "sboms" / f"{self._bundle_path(manifest.lock_sha256, manifest.target).stem}.cdx.json"
 
     def bundles(self) -> list[Kept]:
         """Every bundle that is remembered, the newest first."""
@@ -168,7 +169,7 @@ class Wheelhouse:
         return tempfile.TemporaryDirectory(prefix=".partial-", dir=self.root)
 
     def _bundle_path(self, lock_sha256: str, target: Target) -> Path:
-        return self.root / "bundles" / f"{lock_sha256}-{target.name}.json"
+        return self.root / "bundles" / f"{lock_sha256}-{target.name}-{target.fingerprint}.json"
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

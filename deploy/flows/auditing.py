@@ -35,7 +35,7 @@ class Verdict:
     unused: tuple[Ignore, ...]
 
 
-def audit(config: Config, word: str) -> None:
+def audit(config: Config, word: str | None) -> None:
     """Audit the bundles of the stage's lock file, or the one whose digest begins with *word*.
 
     :raises CheckFailed: there are vulnerabilities that count, or not all packages could be audited.
@@ -44,7 +44,7 @@ def audit(config: Config, word: str) -> None:
     project = Project.of(config)
     _, settings = project.stage()
     shelf = Shelf.open(config)
-    if word:
+    if word is not None:
         manifests = [shelf.find(word)]
     else:
         lock = LockFile.read(relative_to(project.directory, settings.requirements)).sha256

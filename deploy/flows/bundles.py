@@ -100,15 +100,15 @@ class Shelf:
         return None
 
 
-def show(config: Config, word: str) -> None:
-    """A bundle in full: *word* is the beginning of its digest or an exported file, '' for the project's own."""
+def show(config: Config, word: str | None) -> None:
+    """A bundle in full: *word* is the beginning of its digest or an exported file, None for the project's own."""
     shelf = Shelf.open(config)
     with make() as report:
         if word and archive.is_archive(Path(word)):
             report.say(f"{word} (not verified before it is imported)")
             _show(shelf, archive.read_manifest(Path(word)), report)
             return
-        for manifest in [shelf.find(word)] if word else shelf.ours():
+        for manifest in [shelf.find(word)] if word is not None else shelf.ours():
             _show(shelf, manifest, report)
             report.say(f"signed   {_signed_by(shelf, manifest, shelf.wheelhouse.signature(manifest))}")
             if (bill := shelf.wheelhouse.bill(manifest)).is_file():
@@ -241,10 +241,10 @@ def _at_revision(path: Path, revision: str) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def export(config: Config, file: str, word: str) -> None:
-    """Write a bundle to one file; *word* is the beginning of its digest, '' for the project's own."""
+def export(config: Config, file: str, word: str | None) -> None:
+    """Write a bundle to one file; *word* is the beginning of its digest, None for the project's own."""
     shelf = Shelf.open(config)
-    if word:
+    if word is not None:
         manifest = shelf.find(word)
     else:
         ours = shelf.ours()
@@ -312,12 +312,15 @@ def _check_against_lock(shelf: Shelf, manifest: Manifest, file: str) -> None:
         )
 
 
-def prune(config: Config, options: Options, keep: int) -> None:
-    """Remove what neither the last *keep* bundles nor this project's lock files need."""
-    if keep < 0:
-        raise ConfigurationError("must not be negative", where="--keep")
+def prune(config: Config, options: Options, keep: str) -> None:
+    """Remove what neither the last *keep* bundles nor this project's lock files need.
+
+    :raises ConfigurationError: *keep* is no number.
+    """
+    if not keep.isascii() or not keep.isdigit():
+        raise ConfigurationError(f"must be a whole number of bundles, not {keep!r}", where="--keep")
     shelf = Shelf.open(config, every=True)
-    leavings = pruning.plan(shelf.wheelhouse, shelf.locks, keep, time.time())
+    leavings = pruning.plan(shelf.wheelhouse, shelf.locks, int(keep), time.time())
     verb = "would remove" if options.dry else "removed"
     with terminable(), make() as report:
         if leavings.nothing:

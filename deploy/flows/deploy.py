@@ -9,7 +9,7 @@ from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Answer
 from ..source.snapshot import Snapshot
-from . import activating, auditing, bundling, installing, migrating, plan, probing, pushing, steps
+from . import activating, auditing, bundling, installing, matching, migrating, plan, probing, pushing, steps
 from .bundling import Bundles
 from .run import Options, Run, opened
 
@@ -26,6 +26,7 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
         with run.locked(f"deploy {code.revision}"):
             probing.probe(run)
             probing.verify(run)
+            matching.warn(run)
             if options.dry:
                 _show(run, code)
                 return

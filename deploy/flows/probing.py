@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import CheckFailed, by_host
 from ..fleet import parallel
 from ..host.connection import Host
 from ..service import manager
-from . import signing
+from . import matching, signing
 from .run import Run
 
 MIB = 1 << 20
 MIN_FREE_INODES = 5_000
 
 
-def probe(run: Run) -> None:
-    """Ask every host of the run what it is and what lies on it; read-only, in parallel."""
+def probe(run: Run, also: Sequence[str] = ()) -> None:
+    """Ask every host of the run what it is and what lies on it; read-only, in parallel.
+
+    :param also: questions that take longer (``libraries``, ``openssh``, ``sudo``): see :mod:`deploy.hostside.probe`.
+    """
 
     def ask(host: Host) -> dict[str, Any]:
         with run.report.step("probe", host.name):
             if host in run.found:
                 return run.found.pop(host)
-            answer: dict[str, Any] = host.batch([run.question(host)])[0]
+            answer: dict[str, Any] = host.batch([run.question(host, also)])[0]
             return answer
 
     run.facts = parallel.each(run.hosts, ask)
@@ -34,7 +37,7 @@ def verify(run: Run) -> None:
 
     :raises CheckFailed: with everything that is in the way, host by host.
     """
-    found = {host: problems(run, host, facts) for host, facts in run.facts.items()}
+    found = {host: problems(run, host, facts) + matching.problems(run, host) for host, facts in run.facts.items()}
     if any(found.values()):
         told = by_host((host.name, problem) for host, items in found.items() for problem in items)
         raise CheckFailed(f"the deploy would fail; nothing was touched:\n{told}")
@@ -76,6 +79,13 @@ def _signers(run: Run, host: Host, facts: Mapping[str, Any]) -> str:
     if run.settings.bundle.signers_owner == "root" and known["path"].startswith(host.base_path):
         return f"{known['path']} can be changed by the deploy user, and it is to be root's; fab setup mends it"
     return ""
+
+
+def sudo_rights(host: Host) -> str:
+    """What sudo lets the login user do, in short: see :mod:`deploy.hostside.probe`."""
+    with host.lost_means_failed():
+        answer: str = host.session(host.login).batch([("ask", {"also": ["sudo"]})])[0]["sudo"]
+    return answer
 
 
 def may_restart(run: Run, host: Host) -> str:

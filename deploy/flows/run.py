@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -14,6 +14,7 @@ from typing import Any
 from fabric import Config
 
 from ..config import HostSettings, Settings, choose_stage, load, relative_to
+from ..config.spelling import nearly
 from ..errors import ConfigurationError, Interrupted
 from ..fleet import parallel
 from ..fleet.lock import DeployLock
@@ -21,7 +22,7 @@ from ..host import hostkeys
 from ..host.connection import Access, Host
 from ..report.console import Report, make
 from ..service import manager
-from ..stages import configuration_files, project_directory
+from ..stages import configuration_files, project_directory, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,14 @@ class Run:
     def health(self, host: Host) -> Any:
         return self.host_settings[host].health or self.settings.health
 
-    def question(self, host: Host) -> tuple[str, dict[str, Any]]:
-        """The request that probes a host."""
+    def question(self, host: Host, also: Sequence[str] = ()) -> tuple[str, dict[str, Any]]:
+        """The request that probes a host.
+
+        :param also: what takes longer to tell: see :mod:`deploy.hostside.probe`.
+        """
         service = self.service(host)
         told = manager.description(service, host.base_path) if service else None
-        return "probe", {"shared_files": self.settings.shared.files, "service": told}
+        return "probe", {"shared_files": self.settings.shared.files, "service": told, "also": list(also)}
 
     def fab(self, task: str) -> str:
         """The command line of another task for the same stage."""
@@ -137,7 +141,8 @@ class Project:
     def of(cls, config: Config) -> Project:
         section = config.get("deploy")
         directory = project_directory()
-        file = str(next(iter(reversed([*configuration_files()])), directory / "fabric.yaml"))
+        files = [*configuration_files()]
+        file = str(files[-1] if files else directory / "fabric.yaml")
         return cls(plain(section) if section is not None else {}, directory, file)
 
     def stage(self) -> tuple[str, Settings]:
@@ -145,6 +150,8 @@ class Project:
 
         :raises ConfigurationError: the configuration is wrong, or says nothing of a stage.
         """
+        if "stages" not in self.section:
+            _assert_section([*configuration_files()], self.directory)
         name = choose_stage(self.section, self.file)
         return name, load(self.section, name, self.file)
 
@@ -191,12 +198,33 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
             host.close()
 
 
+def _assert_section(files: Sequence[Path], directory: Path) -> None:
+    """Say what is lacking as a whole, before a key of it is.
+
+    :raises ConfigurationError: there is no file, or none has the section.
+    """
+    hint = 'see "How you start" in the README'
+    if not files:
+        raise ConfigurationError("there is no fabric.yaml beside the fabfile", where=str(directory), hint=hint)
+    keys = {key for path in files for key in read(path)}
+    if "deploy" not in keys:
+        meant = next((f"; is {key}: meant to be it?" for key in sorted(keys) if nearly(key, ["deploy"])), "")
+        raise ConfigurationError(f"there is no section deploy:{meant}", where=str(files[-1]), hint=hint)
+
+
 def _access(settings: Settings, directory: Path) -> Access:
     known: tuple[Path, ...] = hostkeys.DEFAULT_FILES
     if settings.known_hosts:
-        known = (relative_to(directory, settings.known_hosts), *known)
-    identity = str(relative_to(directory, settings.identity)) if settings.identity else ""
+        known = (_file(directory, settings.known_hosts, "known_hosts"), *known)
+    identity = str(_file(directory, settings.identity, "identity")) if settings.identity else ""
     return Access(settings.connect_timeout, settings.silence_timeout, known, identity)
+
+
+def _file(directory: Path, name: str, key: str) -> Path:
+    path = relative_to(directory, name)
+    if not path.is_file():
+        raise ConfigurationError(f"there is no file {path}", where=f"deploy.{key}")
+    return path
 
 
 def limited(hosts: Mapping[Host, HostSettings], limit: str, stage: str) -> list[Host]:

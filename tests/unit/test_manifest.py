@@ -46,7 +46,10 @@ def test_the_schema_takes_every_manifest_and_has_exactly_the_fields_of_the_code(
     jsonschema = pytest.importorskip("jsonschema", reason="requirements-dev.txt is not installed; CI installs it")
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     jsonschema.validate(json.loads(EVERYTHING.to_json()), SCHEMA)
-    for kind in (Wheel, Origin, Target):
+    whole = replace(BOOKWORM, manylinux_refused=(17,), ext_suffixes=(".so",))
+    jsonschema.validate(json.loads(replace(EVERYTHING, target=whole).to_json()), SCHEMA)
+    assert set(SCHEMA["$defs"]["Target"]["properties"]) == set(whole.document())
+    for kind in (Wheel, Origin):
         described = SCHEMA["$defs"][kind.__name__]
         names = {field.name for field in fields(kind)}
         assert set(described["properties"]) == set(described["required"]) == names
@@ -61,6 +64,9 @@ def test_what_was_written_by_schema_1_is_read() -> None:
     for row in document["wheels"]:
         origin = row.pop("origin")
         row.update(source=origin["kind"], source_sha256=origin["sha256"])
+    assert Manifest.from_json(json.dumps(document), "here") == manifest(wheel("a"))
+    target = {"python": "3.11", "system": "linux", "machine": "x86_64", "libc": "glibc", "version": [2, 36]}
+    document["target"] = target
     assert Manifest.from_json(json.dumps(document), "here") == manifest(wheel("a"))
 
 
@@ -89,7 +95,9 @@ def test_a_manifest_that_leads_elsewhere_or_contradicts_itself_is_none(changes: 
         Manifest.from_json(altered(**changes), "here")
 
 
-@pytest.mark.parametrize("target", [{"machine": "../x"}, {"version": [2, 10**9]}, {"python": "3.9999999"}])
+@pytest.mark.parametrize(
+    "target", [{"machine": "../x"}, {"version": "2.99999999"}, {"python": "3.9999999"}, {"libc": "\x1b"}]
+)
 def test_a_target_that_leads_elsewhere_or_lasts_for_ever_is_none(target: dict[str, Any]) -> None:
     document = json.loads(manifest(wheel("a")).to_json())
     document["target"].update(target)
