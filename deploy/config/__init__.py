@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .loading import load
 from .models import (
+    Check,
     Command,
     Health,
     HostSettings,
@@ -18,6 +19,7 @@ from .models import (
     Source,
     Supervisor,
     Systemd,
+    SystemPackages,
     TargetSettings,
     Touch,
 )
@@ -25,9 +27,9 @@ from .schema import json_schema
 from .stages import SECTION_KEYS, choose_stage, resolve
 
 __all__ = [
-    "SECTION_KEYS", "Command", "Health", "HostSettings", "Lock", "Migrate", "Service", "Settings", "Shared", "Signal",
-    "Source", "Supervisor", "Systemd", "TargetSettings", "Touch", "choose_stage", "json_schema", "load", "relative_to",
-    "resolve",
+    "SECTION_KEYS", "Check", "Command", "Health", "HostSettings", "Lock", "Migrate", "Service", "Settings", "Shared",
+    "Signal", "Source", "Supervisor", "SystemPackages", "Systemd", "TargetSettings", "Touch", "choose_stage",
+    "json_schema", "load", "relative_to", "resolve",
 ]  # fmt: skip
 
 

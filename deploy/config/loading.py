@@ -83,7 +83,8 @@ _MANAGERS: dict[str, type[models.Model]] = {
 
 _PARTS: dict[str, type[models.Model]] = {
     "source": models.Source, "shared": models.Shared, "migrate": models.Migrate, "health": models.Health,
-    "lock": models.Lock, "target": models.TargetSettings, "hosts": models.HostSettings, **_MANAGERS,
+    "lock": models.Lock, "check": models.Check, "system_packages": models.SystemPackages,
+    "target": models.TargetSettings, "hosts": models.HostSettings, **_MANAGERS,
 }  # fmt: skip
 
 

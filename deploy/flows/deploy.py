@@ -9,7 +9,7 @@ from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Answer
 from ..source.snapshot import Snapshot
-from . import activating, bundling, installing, migrating, plan, probing, pushing, steps
+from . import activating, bundling, fitting, installing, migrating, plan, probing, pushing, steps
 from .bundling import Bundles
 from .run import Options, Run, opened
 
@@ -27,6 +27,7 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
             probing.probe(run)
             probing.verify(run)
             if options.dry:
+                fitting.verify(run, bundling.all_known(run))
                 _show(run, code)
                 return
             bundles = bundling.create(run)
@@ -37,6 +38,7 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
                     return
                 _reactivate(run)
                 return
+            fitting.verify(run, bundles)
             releases = dict.fromkeys(run.hosts, stage(run, code, bundles))
             _activate(run, releases)
         summary(run, releases, code.revision)
@@ -65,14 +67,20 @@ def stage(run: Run, code: Snapshot, bundles: Bundles) -> str:
 def _stage_all(run: Run, code: Snapshot, bundles: Bundles, release: str) -> None:
     way = pushing.choose(run)
 
-    def stage_one(host: Host) -> None:
+    def stage_one(host: Host) -> list[str]:
         asked: list[Answer] = []
         pushing.push_one(
-            run, host, code, release, way, behind=lambda: asked.append(installing.ask(host, bundles[host], release))
+            run,
+            host,
+            code,
+            release,
+            way,
+            behind=lambda: asked.append(installing.ask(run, host, bundles[host], release)),
         )
-        installing.install(run, host, bundles[host], release, asked[-1])
+        return installing.install(run, host, bundles[host], release, asked[-1])
 
-    _, failures = parallel.attempt(run.hosts, stage_one)
+    warnings, failures = parallel.attempt(run.hosts, stage_one)
+    installing.warn(run, warnings)
     if failures:
         raise combine([as_kind(StagingFailed, error) for error in failures.values()])
 

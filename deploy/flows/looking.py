@@ -9,7 +9,7 @@ from fabric import Config
 from ..errors import CheckFailed, by_host, combine
 from ..fleet import parallel
 from ..host.connection import Host
-from . import bundling, plan, probing
+from . import bundling, fitting, plan, probing
 from .run import Options, Run, opened
 
 
@@ -61,9 +61,13 @@ def check(config: Config, options: Options) -> None:
         run.connect()
         probing.probe(run)
         problems = []
+        libraries = fitting.missing_libraries(run, bundling.all_known(run))
         for host in run.hosts:
             facts = run.facts[host]
             found = probing.problems(run.settings, host, facts)
+            found += [problem for name, problem in libraries if name == host.name]
+            if unchecked := fitting.unchecked_packages(run, facts):
+                run.report.warn(unchecked, host.name)
             if denied := probing.may_restart(run, host):
                 found.append(denied)
             if facts["lock"]:
@@ -74,7 +78,7 @@ def check(config: Config, options: Options) -> None:
             )
             run.report.say(said if not found else f"{len(found)} in the way, see below", host.name)
         if problems:
-            raise CheckFailed(f"a deploy would fail:\n{by_host(problems)}")
+            raise CheckFailed(f"a deploy would fail:\n{by_host(problems)}", hint=fitting.hint(run) if libraries else "")
         plan.show_bundles(run)
         targets = {target.name for target in bundling.targets(run).values()}
         run.report.say(f"nothing stands in the way ({', '.join(sorted(targets))})")

@@ -10,6 +10,7 @@ from ..errors import CheckFailed, by_host
 from ..fleet import parallel
 from ..host.connection import Host
 from ..service import manager
+from . import fitting
 from .run import Run
 
 MIB = 1 << 20
@@ -23,8 +24,7 @@ def probe(run: Run) -> None:
         with run.report.step("probe", host.name):
             if host in run.found:
                 return run.found.pop(host)
-            answer: dict[str, Any] = host.batch([run.question(host)])[0]
-            return answer
+            return run.heard(host.batch(run.questions(host)))
 
     run.facts = parallel.each(run.hosts, ask)
 
@@ -57,7 +57,7 @@ def problems(settings: Settings, host: Host, facts: Mapping[str, Any]) -> list[s
         found.append(f"{host.base_path}/shared/{name} is missing; put it there (owner {facts['user']}, mode 0600)")
     if facts.get("unit_missing"):
         found.append(f"the unit {facts['unit_missing']} is not on the host (systemctl does not know it)")
-    return found
+    return found + fitting.missing_packages(facts)
 
 
 def may_restart(run: Run, host: Host) -> str:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import disk, releases, venvs, wheelstore
+from . import checking, disk, releases, venvs, wheelstore
 from .failure import Failure
 from .layout import Layout
 from .wheelstore import Stored
@@ -43,12 +43,14 @@ def install(
     wheels: list[dict[str, Any]],
     release: str,
     manifest: dict[str, Any],
+    check: dict[str, Any],
     progress: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Make the venv of a bundle, and complete *release* with it ('' to make only the venv).
+    """Make the venv of a bundle, check it, and complete *release* with it ('' to make only the venv).
 
-    :returns: ``missing``: the SHA-256 of wheels that have to be sent first (then nothing was done), else ``venv``
-        and ``reused``.
+    :param check: what :func:`checking.check` is told: ``imports_of`` and ``ignore``.
+    :returns: ``missing``: the SHA-256 of wheels that have to be sent first (then nothing was done), else ``venv``,
+        ``reused`` and ``checked``; with problems in the last, the release is not complete.
     """
     check_digest(target, wheels, digest)
     name = venv_name(digest)
@@ -65,9 +67,11 @@ def install(
         wheelstore.compile_lacking(layout.base, opened(layout, wheels))
         progress("assembling the venv")
         venvs.assemble(layout.base, name, opened(layout, wheels))
-    if release:
+    progress("checking modules and imports")
+    checked = checking.check(layout, name, release, **check)
+    if release and not checked["problems"]:
         releases.complete(layout, release, name, {**manifest, "bundle": digest})
-    return {"missing": [], "venv": name, "reused": reused}
+    return {"missing": [], "venv": name, "reused": reused, "checked": checked}
 
 
 def opened(layout: Layout, wheels: list[dict[str, Any]]) -> list[Stored]:
