@@ -18,8 +18,8 @@ from .layout import Layout, Records
 from .wheelfile import write
 
 SCHEMA = 1
-KEPT = 50
-"""Venvs, and pairs of code and venv, that are remembered."""
+KEPT = 200
+"""How many facts of a kind are remembered."""
 
 
 def check(layout: Layout, venv: str, release: str, imports_of: str, ignore: Sequence[str]) -> dict[str, Any]:
@@ -78,13 +78,20 @@ def _resolve_imports(
                 lack = resolver.lacking(file, statement)
                 if lack and not _is_ignored(lack.module, ignore):
                     lacks.append(lack)
-    doubtful = {lack.module for lack in lacks if lack.foreign and not memory.knows("made", [venv, lack.module])}
-    absent = imports.not_importable(os.path.join(root, "bin", "python"), sorted(doubtful))
-    for module in sorted(doubtful - absent):
-        memory.add("made", [venv, module])
+    there = _made_at_run_time(memory, venv, os.path.join(root, "bin", "python"), lacks)
     for lack in lacks:
-        if not lack.foreign or lack.module in absent:
+        if not lack.foreign or lack.module not in there:
             result["warnings" if lack.statement.guarded else "problems"].append(str(lack))
+
+
+def _made_at_run_time(memory: Memory, venv: str, python: str, lacks: Iterable[imports.Lack]) -> set[str]:
+    """The modules that have no file, and are there all the same; of a venv, which never changes, it is asked once."""
+    names = {lack.module for lack in lacks if lack.foreign}
+    unknown = [name for name in names if not any(memory.knows(kind, [venv, name]) for kind in ("made", "absent"))]
+    absent = imports.not_importable(python, sorted(unknown))
+    for name in sorted(unknown):
+        memory.add("absent" if name in absent else "made", [venv, name])
+    return {name for name in names if memory.knows("made", [venv, name])}
 
 
 def _is_ignored(module: str, ignore: Iterable[str]) -> bool:

@@ -184,30 +184,39 @@ def _parents(file: str) -> Iterator[str]:
 def not_importable(python: str, modules: Sequence[str]) -> set[str]:
     """Those of *modules* that are not there even when the interpreter *python* imports them.
 
-    What fails for another reason is there.
+    What fails for another reason is there; so is what ends the interpreter, for that says nothing of the app.
     """
-    if not modules:
-        return set()
+    absent: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        answers = _import(python, waiting)
+        absent.update(name for name, there in answers.items() if not there)
+        ended_at = next((name for name in waiting if name not in answers), "")
+        waiting = [name for name in waiting if name not in answers and name != ended_at]
+    return absent
+
+
+def _import(python: str, modules: list[str]) -> dict[str, bool]:
+    """Whether each of *modules* is there, up to the first that ended the process."""
     try:
-        done = subprocess.run(
+        said = subprocess.run(
             [python, "-I", "-c", _CHILD],
-            input=json.dumps(list(modules)).encode(),
+            input=json.dumps(modules).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=TIMEOUT_S,
             check=False,
-        )
-        said = done.stdout
+        ).stdout
     except subprocess.TimeoutExpired as error:
         said = error.stdout or b""
-    there = {}
+    answers = {}
     for line in said.splitlines():
         try:
-            name, importable = json.loads(line)
+            name, there = json.loads(line)
         except ValueError:
-            continue
-        there[name] = importable
-    return {name for name in modules if not there.get(name, False)}
+            continue  # cut off by the end of the process
+        answers[name] = there
+    return answers
 
 
 def shown(path: str) -> str:
