@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fabric import Config
 
-from ..errors import DeployError, Locked, StagingFailed, as_kind, combine
+from ..errors import DeployError, Locked
 from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Answer
 from ..source.snapshot import Snapshot
-from . import activating, bundling, fitting, installing, migrating, plan, probing, pushing, steps
+from . import activating, bundling, checking, fitting, installing, migrating, plan, probing, pushing, steps
 from .bundling import Bundles
 from .run import Options, Run, opened
 
@@ -67,7 +69,7 @@ def stage(run: Run, code: Snapshot, bundles: Bundles) -> str:
 def _stage_all(run: Run, code: Snapshot, bundles: Bundles, release: str) -> None:
     way = pushing.choose(run)
 
-    def stage_one(host: Host) -> list[str]:
+    def stage_one(host: Host) -> dict[str, Any]:
         asked: list[Answer] = []
         pushing.push_one(
             run,
@@ -79,10 +81,7 @@ def _stage_all(run: Run, code: Snapshot, bundles: Bundles, release: str) -> None
         )
         return installing.install(run, host, bundles[host], release, asked[-1])
 
-    warnings, failures = parallel.attempt(run.hosts, stage_one)
-    installing.warn(run, warnings)
-    if failures:
-        raise combine([as_kind(StagingFailed, error) for error in failures.values()])
+    checking.judge(run, *parallel.attempt(run.hosts, stage_one))
 
 
 def _reactivate(run: Run) -> None:

@@ -6,20 +6,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..bundle import Bundle, Wheel
-from ..errors import StagingFailed, as_kind, by_host, combine
+from ..errors import StagingFailed
 from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Answer
 from ..version import __version__
+from . import checking
 from .bundling import Bundles
 from .run import Run
 
 CHUNK = 1 << 18
-
-LISTED = 100
-"""How many problems of a release are told."""
-
-_CHECKED = (("modules", "open"), ("imports", "resolve"))
 
 
 def update_deps(run: Run, bundles: Bundles, releases: Mapping[Host, str]) -> None:
@@ -27,10 +23,7 @@ def update_deps(run: Run, bundles: Bundles, releases: Mapping[Host, str]) -> Non
 
     :raises StagingFailed: a wheel is damaged, the disk is full, a module does not open, an import does not resolve, ...
     """
-    warnings, failures = parallel.attempt(run.hosts, lambda host: install(run, host, bundles[host], releases[host]))
-    warn(run, warnings)
-    if failures:
-        raise combine([as_kind(StagingFailed, error) for error in failures.values()])
+    checking.judge(run, *parallel.attempt(run.hosts, lambda host: install(run, host, bundles[host], releases[host])))
 
 
 def ask(run: Run, host: Host, bundle: Bundle, release: str) -> Answer:
@@ -38,10 +31,11 @@ def ask(run: Run, host: Host, bundle: Bundle, release: str) -> Answer:
     return host.ask([("install", _request(run, bundle, release))])
 
 
-def install(run: Run, host: Host, bundle: Bundle, release: str, asked: Answer | None = None) -> list[str]:
-    """Give one host the venv of *bundle*, and complete *release* with it; what is worth a warning.
+def install(run: Run, host: Host, bundle: Bundle, release: str, asked: Answer | None = None) -> dict[str, Any]:
+    """Give one host the venv of *bundle*, and complete *release* with it, if nothing is in the way.
 
-    :raises HostFailure, StagingFailed: it cannot be made, or what is in it does not work.
+    :returns: what the host found; see :func:`checking.judge`.
+    :raises HostFailure, StagingFailed: it cannot be made.
     """
     with run.report.step("update deps", host.name) as step:
         result = host.answer(asked or ask(run, host, bundle, release), step.progress)[0]
@@ -55,35 +49,9 @@ def install(run: Run, host: Host, bundle: Bundle, release: str, asked: Answer | 
         size = sum(wheel.size for wheel in sent) / (1 << 20)
         uploaded = f", {len(sent)} uploaded ({size:.1f} MiB)" if sent else ""
         step.outcome = f"venv {result['venv'][:12]} {made}{uploaded}"
-    return _checked(run, host, result["checked"])
-
-
-def _checked(run: Run, host: Host, checked: Mapping[str, Any]) -> list[str]:
-    """Tell what the host found when it looked at modules and imports; what is worth a warning.
-
-    :raises StagingFailed: with everything that does not work, at once.
-    """
-    with run.report.step("check", host.name) as step:
-        if problems := checked["problems"]:
-            listed = "\n".join(f"  {problem}" for problem in problems[:LISTED])
-            more = f"\n  and {len(problems) - LISTED} more" if len(problems) > LISTED else ""
-            raise StagingFailed(
-                f"the release would not work in its venv; nothing that serves was touched:\n{listed}{more}",
-                where=host.name,
-                hint="add what is lacking to the code or to the lock file, "
-                "or name in deploy.check.ignore what the application does without",
-            )
-        looked = [f"{checked[what]} {what} {verb}" for what, verb in _CHECKED if checked[what]]
-        step.outcome = ", ".join(looked)
-    warnings: list[str] = checked["warnings"]
-    return warnings
-
-
-def warn(run: Run, warnings: Mapping[Host, Sequence[str]]) -> None:
-    """Tell each warning once, behind the hosts that it came from."""
-    found = [(host.name, warning) for host, its in warnings.items() for warning in its]
-    if found:
-        run.report.warn(f"not looked at, or optional and not there:\n{by_host(found)}")
+    found: dict[str, Any] = result["checked"]
+    checking.show(run, host, found)
+    return found
 
 
 def _request(run: Run, bundle: Bundle, release: str) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def test_a_library_that_a_host_lacks_is_told_and_installed_as_a_package(
     project.configure(system_packages={"apt": ["libpq5"], "dnf": ["libpq"]})
     assert "lacks libpq5 (deploy.system_packages.apt)" in project.fab("deploy", expect=5).output
     failed = project.fab("setup", "--packages", expect=5).output
-    assert "Unable to locate package libpq5" in failed or "has no installation candidate" in failed
+    assert re.search(r"the packages could not be installed \(exit \d+\)\n.*\| E: ", failed, re.DOTALL)
     serve_archive(web, debian_package(tmp_path))
     assert "apt-get install -y --no-install-recommends libpq5" in project.fab("--dry", "setup", "--packages").output
     assert web.run("dpkg-query -W libpq5", check=False).returncode
@@ -132,7 +132,7 @@ def test_a_missing_import_and_a_broken_module_are_refused_on_every_host_at_once(
     assert "views.py:4: from . import gone: . has no module gone" in said
     assert "fwbroken 1.0 (fwbroken/_native.abi3.so) cannot be opened" in said
     assert "undefined symbol: nobody_has_this" in said
-    assert f"{machines[0].address}, {machines[1].address}: " in said
+    assert f"{machines[0].address}, {machines[1].address}: views.py:3" in said
     for machine, current in zip(machines, before, strict=True):
         assert_one_serves(project, machine, current)
 
