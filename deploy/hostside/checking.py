@@ -1,7 +1,8 @@
 """Before a release is complete: every compiled module of its venv opens, and every import of its code resolves.
 
 What was found well is remembered in ``.deploy/checks.json``: a venv is opened once in its life, and code that was seen
-in that venv before is not looked at again. The file is a convenience: without it, all is looked at.
+in that venv before is not looked at again. What is only worth a warning is told once. The file is a convenience:
+without it, all is looked at.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _resolve_imports(
     resolver = imports.Resolver(place, [*modulefinder.standard_library(), *modulefinder.of_venv(root)], found)
     lacks = []
     for file, said in found.items():
-        if said.problem:
+        if said.problem and memory.is_new("told", [file, said.problem]):
             result["warnings"].append(f"{imports.shown(file)}:{said.problem}; its imports were not looked at")
         for statement in said.imports:
             if imports_of == "all" or not (statement.level or resolver.is_ours(file, statement.top)):
@@ -80,8 +81,12 @@ def _resolve_imports(
                     lacks.append(lack)
     there = _made_at_run_time(memory, venv, os.path.join(root, "bin", "python"), lacks)
     for lack in lacks:
-        if not lack.foreign or lack.module not in there:
-            result["warnings" if lack.statement.guarded else "problems"].append(str(lack))
+        if lack.foreign and lack.module in there:
+            continue
+        if not lack.statement.guarded:
+            result["problems"].append(str(lack))
+        elif memory.is_new("told", [lack.file, str(lack.statement)]):
+            result["warnings"].append(str(lack))  # once; not at every change of something else
 
 
 def _made_at_run_time(memory: Memory, venv: str, python: str, lacks: Iterable[imports.Lack]) -> set[str]:
@@ -127,6 +132,13 @@ class Memory:
     def add(self, kind: str, what: list[str]) -> None:
         known = [key for key in self._known.get(kind, []) if key != _key(what)]
         self._known[kind] = [*known, _key(what)][-KEPT:]
+
+    def is_new(self, kind: str, what: list[str]) -> bool:
+        """Whether it was not known; from now on it is."""
+        known = self.knows(kind, what)
+        if not known:
+            self.add(kind, what)
+        return not known
 
     def save(self) -> None:
         document = {"made_by": self._made_by, "known": self._known, "files": self.files}

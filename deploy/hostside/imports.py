@@ -70,6 +70,7 @@ class Resolver:
         self._cache: dict[tuple[str, str], Optional[Place]] = {}  # noqa: UP045 - Python 3.9
         self._folders = {os.path.join(release, parent) for path in found for parent in _parents(path)}
         self._roots: dict[str, list[str]] = {}
+        self._roots_known: dict[tuple[str, str], list[str]] = {}
         for folder in sorted(self._folders):
             files, names = self._directories.listing(folder)
             # Any directory that is no package may be on the path of the program.
@@ -113,7 +114,7 @@ class Resolver:
 
     def is_ours(self, file: str, top: str) -> bool:
         """Whether the top-level module *top* is the release's own, as *file* sees it."""
-        return any(True for _ in self._roots_of(file, top))
+        return bool(self._roots_of(file, top))
 
     def _places(self, file: str, module: str) -> Iterator[Place]:
         """Where *module* may come from; more than one, for nobody knows here what will be on the path."""
@@ -121,10 +122,13 @@ class Resolver:
             if place := self._place(module, root):
                 yield place
 
-    def _roots_of(self, file: str, top: str) -> Iterator[str]:
+    def _roots_of(self, file: str, top: str) -> list[str]:
         """The directories of the release that have the top-level module *top*, and may be on the path of *file*."""
-        own = [root for root in self._ancestors(file) if self._has(root, top)]
-        yield from dict.fromkeys([*own, *self._roots.get(top, ())])
+        key = (file.rpartition("/")[0], top)
+        if key not in self._roots_known:
+            own = [root for root in self._ancestors(file) if self._has(root, top)]
+            self._roots_known[key] = list(dict.fromkeys([*own, *self._roots.get(top, ())]))
+        return self._roots_known[key]
 
     def _ancestors(self, file: str) -> list[str]:
         return [os.path.join(self._release, parent) for parent in _parents(file)]

@@ -7,6 +7,7 @@ that goes on, ``suppress(ImportError)``, ``if TYPE_CHECKING``, ``if DEBUG``, tes
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Optional
@@ -15,9 +16,10 @@ _CAUGHT = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
 # Names in the test of an `if` that make it a guard: what cannot be known before it runs, or is not so on a server.
 _TESTS = {
-    "TYPE_CHECKING", "DEBUG", "platform", "version_info", "hexversion", "implementation", "PY2", "PY3", "PYPY",
-    "find_spec", "find_loader", "modules", "python_implementation",
+    "TYPE_CHECKING", "DEBUG", "platform", "version_info", "hexversion", "implementation", "python_implementation",
+    "find_spec", "find_loader", "modules", "PYPY",
 }  # fmt: skip
+_VERSION = re.compile(r"_?(IS_)?PY(THON)?_?\d[\d_]*")
 _TESTED_OF = {("os", "name"), ("sys", "version")}
 
 # Whoever mentions one of these may make names that no statement shows.
@@ -186,7 +188,7 @@ def _suppresses(item: ast.withitem) -> bool:
 
 
 def _is_guard(test: ast.expr, names: set[str]) -> bool:
-    if names & _TESTS:
+    if names & _TESTS or any(map(_VERSION.fullmatch, names)):
         return True
     return any(
         isinstance(node, ast.Attribute)

@@ -79,6 +79,7 @@ def test_an_import_that_has_to_resolve(source: str) -> None:
         "if sys.version_info >= (3, 11):\n    import x",
         "if sys.version_info[0] == 2:\n    import x",
         "if six.PY2:\n    import x",
+        "if PY314:\n    import x",
         "if settings.DEBUG:\n    import x",
         "if importlib.util.find_spec('x'):\n    import x",
         "if 'x' in sys.modules:\n    import x",
