@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterable
 from typing import Any
 
 import fabric
-from invoke.exceptions import Exit
+from invoke.exceptions import AmbiguousEnvVar, Exit, UncastableEnvVar
 from invoke.tasks import Call, Task
 
 from .errors import ConfigurationError, DeployError, ExitCode
@@ -41,6 +42,10 @@ class FleetTask(Task):  # type: ignore[type-arg]  # generic only for type checke
             raise Exit(f"this is a defect; please report it with these lines:\n{said}", code=1) from None
 
 
+def _unfit(what: str) -> Exit:
+    return Exit(f"error: {what}", code=int(ExitCode.CONFIGURATION))
+
+
 def _message(error: DeployError) -> str:
     red, plain = ("\x1b[31m", "\x1b[0m") if sys.stderr.isatty() else ("", "")
     return f"{red}error{plain}: {error}"
@@ -51,6 +56,20 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # Fabric has no types
 
     Named in `fabric.yaml`: ``tasks: {executor_class: deploy.executor.Executor}``.
     """
+
+    def execute(self, *tasks: Any) -> Any:
+        try:
+            # Once for nothing, because Fabric ends in a traceback where a variable does not fit its key.
+            self.config.clone().load_shell_env()
+        except AmbiguousEnvVar as error:
+            name = str(error).rpartition(" ")[2]
+            raise _unfit(
+                f"two keys have one name in the environment, FABRIC_{name}; is one of them misspelt?"
+            ) from None
+        except (UncastableEnvVar, ValueError) as error:
+            names = ", ".join(sorted(name for name in os.environ if name.startswith("FABRIC_")))
+            raise _unfit(f"a variable of the environment does not fit its key: {error}\n  set are: {names}") from None
+        return super().execute(*tasks)
 
     def expand_calls(self, calls: Iterable[Any], apply_hosts: bool = True) -> list[Any]:
         expanded: list[Any] = []
@@ -65,7 +84,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # Fabric has no types
 
     def _limit(self, call: Any) -> None:
         hosts = self.core[0].args.hosts.value
-        if not hosts or "limit" not in call.task.argspec(call.task.body).parameters:
+        if hosts is None or "limit" not in call.task.argspec(call.task.body).parameters:
             return
         if call.kwargs.get("limit"):
             raise Exit("error: -H and --limit mean the same; give one of them", code=int(ExitCode.CONFIGURATION))

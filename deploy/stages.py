@@ -20,6 +20,7 @@ from .errors import ConfigurationError
 _yaml: Any = util.yaml  # type: ignore[attr-defined]
 
 SUFFIXES = ("yaml", "yml", "json")
+EXECUTOR = "deploy.executor.Executor"
 
 
 def project_directory(start: Path | None = None) -> Path:
@@ -34,14 +35,21 @@ def project_directory(start: Path | None = None) -> Path:
 def stage_names() -> tuple[str, ...]:
     """The names under ``deploy.stages`` of the project's file and of the file given with ``-f``.
 
-    :raises ConfigurationError: a file is not YAML or JSON, or `deploy` or `stages` is not a mapping. Fabric would
-        end in a traceback on them.
+    :raises ConfigurationError: a file is not YAML or JSON, or `deploy` or `stages` is not a mapping, or a key is no
+        text. Fabric would end in a traceback on them. Or the file given with ``-f`` is not there: Fabric would go on.
     """
     names: dict[str, None] = {}
     for path in configuration_files():
-        stages = _mapping(path, _mapping(path, read(path), "deploy"), "deploy.stages")
+        document = read(path)
+        _assert_executor(path, _mapping(path, document, "tasks").get("executor_class", EXECUTOR))
+        stages = _mapping(path, _mapping(path, document, "deploy"), "deploy.stages")
         names.update(dict.fromkeys(str(name) for name in stages))
     return tuple(names)
+
+
+def _assert_executor(path: Path, name: Any) -> None:
+    if not isinstance(name, str) or (name.startswith("deploy.") and name != EXECUTOR):
+        raise ConfigurationError(f"there is no {name}; did you mean {EXECUTOR}?", where=f"{path}: tasks.executor_class")
 
 
 def configuration_files() -> Iterator[Path]:
@@ -53,7 +61,13 @@ def configuration_files() -> Iterator[Path]:
             yield path
             break
     runtime = _option("-f", "--config") or os.environ.get("INVOKE_RUNTIME_CONFIG")
-    if runtime and runtime.endswith(SUFFIXES) and Path(runtime).is_file():
+    if not runtime:
+        return
+    if Path(runtime).suffix.lstrip(".") not in (*SUFFIXES, "py"):
+        raise ConfigurationError("its name must end in .yaml, .yml, .json or .py", where=runtime)
+    if not Path(runtime).is_file():
+        raise ConfigurationError("there is no such file", where=runtime, hint="it was given with -f (--config)")
+    if not runtime.endswith(".py"):
         yield Path(runtime)
 
 
@@ -66,14 +80,29 @@ def read(path: Path) -> Mapping[str, Any]:
         raise ConfigurationError(f"it cannot be read: {problem}", where=str(path)) from None
     if document is not None and not isinstance(document, Mapping):
         raise ConfigurationError("it must be a mapping with a section deploy:", where=str(path))
+    _only_text(path, document or {}, "")
     return document or {}
 
 
+def _only_text(path: Path, mapping: Mapping[Any, Any], above: str) -> None:
+    for key, value in mapping.items():
+        if not isinstance(key, str):
+            raise ConfigurationError(
+                f"{above}{key} is read as {type(key).__name__}, and a key must be text; put it in quotes",
+                where=str(path),
+            )
+        if isinstance(value, Mapping):
+            _only_text(path, value, f"{above}{key}.")
+
+
 def _mapping(path: Path, parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = parent.get(key.rpartition(".")[2])
-    if value is not None and not isinstance(value, Mapping):
-        raise ConfigurationError(f"must be a mapping, not {value!r}", where=f"{path}: {key}")
-    return value or {}
+    value = parent.get(key.rpartition(".")[2], {})
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(
+            f"must be a mapping, not {value!r}" if value is not None else "is empty; it must be a mapping",
+            where=f"{path}: {key}",
+        )
+    return value
 
 
 def _option(short: str, long: str) -> str:
@@ -81,6 +110,8 @@ def _option(short: str, long: str) -> str:
     if not Path(sys.argv[0]).name.startswith("fab"):
         return ""
     arguments = sys.argv[1:]
+    if "--" in arguments:
+        arguments = arguments[: arguments.index("--")]
     for index, argument in enumerate(arguments):
         if argument in (short, long):
             return arguments[index + 1] if index + 1 < len(arguments) else ""

@@ -1,6 +1,7 @@
 """Every ``fab`` task: read the arguments, call one flow. No logic.
 
-Flows are imported inside the tasks, so that ``fab --list`` pays for none of them.
+Flows are imported inside the tasks, so that ``fab --list`` pays for none of them. Their options have no short forms:
+``-f`` and ``-l`` are Fabric's own, and ``fab deploy -f other.yaml`` must not mean ``--force``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from .errors import DeployError
+from .errors import ConfigurationError, DeployError
 from .executor import FleetTask
 from .stages import stage_names
 
@@ -24,113 +25,143 @@ _LIMIT = {"limit": "Only these hosts of the stage, separated by commas."}
 _LOCKING = {**_LIMIT, "lock_wait": "Seconds to wait while somebody else deploys."}
 
 
-def _options(c: Any, limit: str = "", lock_wait: int = 0) -> Options:
+def _options(c: Any, limit: str | None = None, lock_wait: str = "0") -> Options:
     from .flows.run import Options
 
-    return Options(limit=limit or "", lock_wait_s=lock_wait, dry=bool(c.config.run.dry))
+    if limit is not None and not limit.replace(",", "").strip():
+        # An empty variable of a script must not widen what it was to narrow.
+        raise ConfigurationError("it names no host; without it, all hosts of the stage are meant", where="--limit")
+    return Options(limit=limit or "", lock_wait_s=_seconds(lock_wait), dry=bool(c.config.run.dry))
+
+
+def _seconds(text: str) -> int:
+    # Text, because Fabric ends in a traceback when it cannot make a number of an option.
+    if not text.isascii() or not text.isdigit():
+        raise ConfigurationError(f"must be a whole number of seconds, not {text!r}", where="--lock-wait")
+    return int(text)
 
 
 def _config(c: Any) -> Config:
     return c.config
 
 
-@task(klass=FleetTask, help={**_LOCKING, "force": "Re-activate the live release where nothing changed."})
-def deploy(c, limit="", lock_wait=0, force=False):  # type: ignore[no-untyped-def]
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    help={**_LOCKING, "force": "Re-activate the live release where nothing changed."},
+)
+def deploy(c, limit=None, lock_wait="0", force=False):  # type: ignore[no-untyped-def]
     """Bring code and dependencies to every host, switch, restart, and go back if it is not well."""
     from .flows.deploy import deploy as flow
 
     flow(_config(c), _options(c, limit, lock_wait), force=force)
 
 
-@task(klass=FleetTask, help=_LOCKING)
-def rollback(c, limit="", lock_wait=0):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
+def rollback(c, limit=None, lock_wait="0"):  # type: ignore[no-untyped-def]
     """Go back to the last good release before the live one; no build, no upload."""
     from .flows.rollback import rollback as flow
 
     flow(_config(c), _options(c, limit, lock_wait))
 
 
-@task(klass=FleetTask, help=_LIMIT)
-def check(c, limit=""):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help=_LIMIT)
+def check(c, limit=None):  # type: ignore[no-untyped-def]
     """Probe every host and say all that would stop a deploy."""
     from .flows.looking import check as flow
 
     flow(_config(c), _options(c, limit))
 
 
-@task(klass=FleetTask, help=_LIMIT)
-def status(c, limit=""):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help=_LIMIT)
+def status(c, limit=None):  # type: ignore[no-untyped-def]
     """Show what serves where: release, revision, since when, by whom."""
     from .flows.looking import status as flow
 
     flow(_config(c), _options(c, limit))
 
 
-@task(klass=FleetTask, help={**_LIMIT, "packages": "Install what deploy.system_packages names and a host lacks, too."})
-def setup(c, limit="", packages=False):  # type: ignore[no-untyped-def]
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    help={**_LIMIT, "packages": "Install what deploy.system_packages names and a host lacks, too."},
+)
+def setup(c, limit=None, packages=False):  # type: ignore[no-untyped-def]
     """Make the directories on every host, with the right owner."""
     from .flows.steps import setup as flow
 
     flow(_config(c), _options(c, limit), packages=packages)
 
 
-@task(klass=FleetTask, help=_LIMIT)
-def create_bundle(c, limit=""):  # type: ignore[no-untyped-def]
-    """Turn the lock file into wheels and a manifest, locally, once for all hosts."""
-    from .flows.steps import create_bundle as flow
+@task(klass=FleetTask, auto_shortflags=False, help=_LIMIT)
+def targets(c, limit=None):  # type: ignore[no-untyped-def]
+    """Show what the hosts' wheels must fit, and write it to `targets/` for places where no host is in reach."""
+    from .flows.targets import targets as flow
 
     flow(_config(c), _options(c, limit))
 
 
-@task(klass=FleetTask, help=_LOCKING)
-def push(c, limit="", lock_wait=0):  # type: ignore[no-untyped-def]
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    help={**_LIMIT, "target": "For these files of `targets/`, separated by commas, instead of asking the hosts."},
+)
+def create_bundle(c, limit=None, target=None):  # type: ignore[no-untyped-def]
+    """Turn the lock file into wheels and a manifest, locally, once for all hosts."""
+    from .flows.steps import create_bundle as flow
+
+    flow(_config(c), _options(c, limit), target)
+
+
+@task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
+def push(c, limit=None, lock_wait="0"):  # type: ignore[no-untyped-def]
     """Push the code into a new release that does not serve yet."""
     from .flows.steps import push as flow
 
     flow(_config(c), _options(c, limit, lock_wait))
 
 
-@task(klass=FleetTask, help=_LOCKING)
-def update_deps(c, limit="", lock_wait=0):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
+def update_deps(c, limit=None, lock_wait="0"):  # type: ignore[no-untyped-def]
     """Upload missing wheels and make the pushed release's venv, offline."""
     from .flows.steps import update_deps as flow
 
     flow(_config(c), _options(c, limit, lock_wait))
 
 
-@task(klass=FleetTask, help={"lock_wait": _LOCKING["lock_wait"]})
-def migrate_db(c, lock_wait=0):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help={"lock_wait": _LOCKING["lock_wait"]})
+def migrate_db(c, lock_wait="0"):  # type: ignore[no-untyped-def]
     """Migrate the database: once, on the primary host, in the staged release."""
     from .flows.steps import migrate_db as flow
 
     flow(_config(c), _options(c, lock_wait=lock_wait))
 
 
-@task(klass=FleetTask, help=_LOCKING)
-def activate(c, limit="", lock_wait=0):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
+def activate(c, limit=None, lock_wait="0"):  # type: ignore[no-untyped-def]
     """Switch `current` to the staged release."""
     from .flows.steps import activate as flow
 
     flow(_config(c), _options(c, limit, lock_wait))
 
 
-@task(klass=FleetTask, aliases=("restart",), help=_LOCKING)
-def reboot_server(c, limit="", lock_wait=0):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, aliases=("restart",), help=_LOCKING)
+def reboot_server(c, limit=None, lock_wait="0"):  # type: ignore[no-untyped-def]
     """Restart the application and prove that the live release runs and is well."""
     from .flows.steps import reboot_server as flow
 
     flow(_config(c), _options(c, limit, lock_wait))
 
 
-@task(klass=FleetTask, help=_LOCKING)
-def cleanup(c, limit="", lock_wait=0):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
+def cleanup(c, limit=None, lock_wait="0"):  # type: ignore[no-untyped-def]
     """Remove old releases, and the venvs and wheels that none needs."""
     from .flows.steps import cleanup as flow
 
     flow(_config(c), _options(c, limit, lock_wait))
 
 
-@task(klass=FleetTask, help={"message": "Why, for those who meet the lock."})
+@task(klass=FleetTask, auto_shortflags=False, help={"message": "Why, for those who meet the lock."})
 def lock(c, message=""):  # type: ignore[no-untyped-def]
     """Keep everybody from deploying to the stage."""
     from .flows.locking import lock as flow
@@ -138,7 +169,7 @@ def lock(c, message=""):  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c), message)
 
 
-@task(klass=FleetTask, help={"force": "Even if it is somebody else's; it is said whose it was."})
+@task(klass=FleetTask, auto_shortflags=False, help={"force": "Even if it is somebody else's; it is said whose it was."})
 def unlock(c, force=False):  # type: ignore[no-untyped-def]
     """Let go of the deploy lock."""
     from .flows.locking import unlock as flow
@@ -156,8 +187,8 @@ def _stage_task(name: str) -> FleetTask:
 
 def _namespace() -> Collection:
     collection = Collection(
-        deploy, rollback, check, status, setup, create_bundle, push, update_deps, migrate_db, activate, reboot_server,
-        cleanup, lock, unlock,
+        deploy, rollback, check, status, setup, targets, create_bundle, push, update_deps, migrate_db, activate,
+        reboot_server, cleanup, lock, unlock,
     )  # fmt: skip
     taken = set(collection.task_names)
     for name in stage_names():

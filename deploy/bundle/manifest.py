@@ -52,7 +52,7 @@ class Manifest:
         document = {
             "schema": SCHEMA,
             "digest": self.digest,
-            "target": asdict(self.target),
+            "target": self.target.document(),
             "lock_sha256": self.lock_sha256,
             "tool": self.tool,
             "wheels": [asdict(wheel) for wheel in self.wheels],
@@ -74,7 +74,7 @@ class Manifest:
                     where=where,
                     hint="upgrade fabric-wheelhouse",
                 )
-            target = Target(**{**document["target"], "version": tuple(document["target"]["version"])})
+            target = Target.from_document(document["target"])
             wheels = tuple(Wheel(**wheel) for wheel in document["wheels"])
             manifest = cls(target, document["lock_sha256"], wheels, document["tool"])
             claimed = document["digest"]

@@ -67,6 +67,8 @@ def _advice(said: str) -> str:
         return "is the index in reach? A bundle that exists already needs no network"
     if _FRAMED.search(said) and ("Python.h" in said or not (shutil.which("cc") or shutil.which("gcc"))):
         return "a compiler and the Python headers are needed for C code (Debian: apt install gcc python3-dev)"
+    if "(from versions: none)" in said:
+        return "the index has no file of it that fits the target, or is not in reach"
     if "No matching distribution" in said:
         return "no file of that version fits the target, or the index does not have it"
     return ""

@@ -34,8 +34,8 @@ def sha256(path: Path) -> str:
 class Wheelhouse:
     """Wheels by their hash, bundles by lock file and target, and what was found out about either.
 
-    ``wheels/<sha256>/<filename>``, ``bundles/<lock>-<target>.json``, ``built/<sdist>-<target>.json``,
-    ``needs/<wheel's sha256>.json``.
+    ``wheels/<sha256>/<filename>``, ``bundles/<lock>-<target>-<its fingerprint>.json``,
+    ``built/<sdist>-<target>.json``, ``needs/<wheel's sha256>.json``.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -112,7 +112,7 @@ class Wheelhouse:
         return tempfile.TemporaryDirectory(prefix=".partial-", dir=self.root)
 
     def _bundle_path(self, lock_sha256: str, target: Target) -> Path:
-        return self.root / "bundles" / f"{lock_sha256}-{target.name}.json"
+        return self.root / "bundles" / f"{lock_sha256}-{target.name}-{target.fingerprint}.json"
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -46,22 +46,37 @@ def _problems(error: ValidationError, stage: str, overrides: Mapping[str, Any]) 
         path = _keys(item["loc"])
         base = ["deploy", "stages", stage] if path and path[0] in {*overrides, "hosts"} else ["deploy"]
         where = _dotted([*base, *path])
-        kind = item["type"]
+        kind, given = item["type"], item["input"]
         if kind == "extra_forbidden":
             yield f"{where}: unknown key{nearly(str(path[-1]), _known_keys(item['loc'][:-1]))}"
         elif kind == "missing":
             yield f"{where}: is missing"
         elif kind.startswith("union_tag"):
             yield f"{where}.manager: must be one of {', '.join(_MANAGERS)}"
+        elif path == ["target"] and kind != "value_error":
+            # Both alternatives were tried; one of them says enough.
+            if not isinstance(given, Mapping):
+                yield f"{where}: must be auto, local, or a mapping: files, or python and platform (it is {given!r})"
         else:
-            message = item["msg"].removeprefix("Value error, ")
-            given = f" (it is {item['input']!r})" if isinstance(item["input"], str | int | float | bool | None) else ""
-            yield f"{where}: {message[0].lower()}{message[1:]}{given}" if path else f"deploy.stages.{stage}.{message}"
+            message = _PLAIN.get(kind) or item["msg"].removeprefix("Value error, ")
+            shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool | None) else ""
+            yield f"{where}: {message[0].lower()}{message[1:]}{shown}" if path else f"deploy.stages.{stage}.{message}"
+
+
+_PLAIN = {
+    "model_type": "must be a mapping",
+    "model_attributes_type": "must be a mapping",
+    "list_type": "must be a list",
+    "string_type": "must be text; put it in quotes",
+}
 
 
 def _keys(location: tuple[Any, ...]) -> list[Any]:
     """The keys that somebody wrote: pydantic names the alternative that it tried between them."""
-    tried = {"service": {*_MANAGERS}, "target": {"TargetSettings", "literal['auto','local']"}}
+    tried = {
+        "service": {*_MANAGERS},
+        "target": {"function-after[_either(), TargetSettings]", "literal['auto','local']"},
+    }
     return [
         part
         for before, part in zip((None, *location), location, strict=False)

@@ -206,10 +206,23 @@ class SystemPackages(Model):
 
 
 class TargetSettings(Model):
-    """What the wheels must fit, where hosts are not to be asked."""
+    """What the wheels must fit, where hosts are not to be asked: files, or a Python and a platform."""
 
-    python: str = Field(description="For example `3.11`.", pattern=r"^3\.\d+$")
-    platform: str = Field(description="For example `manylinux_2_36_x86_64`.", min_length=1)
+    files: list[str] = Field(
+        [], description="Files that `fab targets` wrote, relative to the fabfile; each host takes the one that fits it."
+    )
+    python: str = Field(
+        "",
+        description="For example `3.11`, or `3.11.9` where markers of the lock file ask for all of it.",
+        pattern=r"^3\.\d+(\.\d+)?$",
+    )
+    platform: str = Field("", description="For example `manylinux_2_36_x86_64`.", min_length=1)
+
+    @model_validator(mode="after")
+    def _either(self) -> TargetSettings:
+        if bool(self.files) == bool(self.python or self.platform) or bool(self.python) != bool(self.platform):
+            raise ValueError("must have either files, or python and platform")
+        return self
 
 
 class HostSettings(Model):
@@ -252,7 +265,9 @@ class Settings(Model):
         "requirements.txt", description="The lock file: pinned, with hashes; relative to the fabfile."
     )
     target: Literal["auto", "local"] | TargetSettings = Field(
-        "auto", description="What the wheels must fit: asked of the hosts (`auto`), this machine (`local`), or named."
+        "auto",
+        description="What the wheels must fit: asked of the hosts (`auto`), this machine (`local`), or named: by files "
+        "of `fab targets`, or by a Python and a platform.",
     )
     check: Check = Field(Check(), description="What is looked at before a release may serve.")
     system_packages: SystemPackages = Field(

@@ -23,6 +23,9 @@ def choose_stage(section: Mapping[str, Any], file: str) -> str:
     """
     stages = section.get("stages")
     if not isinstance(stages, Mapping) or not stages:
+        for key in section:
+            if key not in SECTION_KEYS and (meant := nearly(key, ["stages"])):
+                raise ConfigurationError(f"deploy.{key}: unknown key{meant}", where=file)
         raise ConfigurationError(
             "no stages are configured",
             where=f"{file}: deploy.stages",

@@ -169,7 +169,7 @@ def revert(run: Run, releases: Releases, cause: DeployError) -> str:
         second = combine(list(failures.values()))
         back = (because(DeployError, f"going back: {each.what}", each) for each in second.parts or (second,))
         raise NotRolledBack(
-            "the release failed, and the former one could not be brought back",
+            "the former release could not be brought back",
             hint=f"look at it with {run.fab('status')}, then {run.fab('deploy')} or {run.fab('rollback')}",
             parts=(*(cause.parts or (cause,)), *back),
         )

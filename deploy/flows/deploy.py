@@ -11,7 +11,7 @@ from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Answer
 from ..source.snapshot import Snapshot
-from . import activating, bundling, checking, fitting, installing, migrating, plan, probing, pushing, steps
+from . import activating, bundling, checking, fitting, installing, matching, migrating, plan, probing, pushing, steps
 from .bundling import Bundles
 from .run import Options, Run, opened
 
@@ -28,6 +28,7 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
         with run.locked(f"deploy {code.revision}"):
             probing.probe(run)
             probing.verify(run)
+            matching.warn(run)
             if options.dry:
                 fitting.verify(run, bundling.all_known(run))
                 _show(run, code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..config import Settings
@@ -10,21 +10,24 @@ from ..errors import CheckFailed, by_host
 from ..fleet import parallel
 from ..host.connection import Host
 from ..service import manager
-from . import fitting
+from . import fitting, matching
 from .run import Run
 
 MIB = 1 << 20
 MIN_FREE_INODES = 5_000
 
 
-def probe(run: Run) -> None:
-    """Ask every host of the run what it is and what lies on it; read-only, in parallel."""
+def probe(run: Run, also: Sequence[str] = ()) -> None:
+    """Ask every host of the run what it is and what lies on it; read-only, in parallel.
+
+    :param also: questions that take longer (``libraries``, ``openssh``, ``sudo``): see :mod:`deploy.hostside.probe`.
+    """
 
     def ask(host: Host) -> dict[str, Any]:
         with run.report.step("probe", host.name):
             if host in run.found:
                 return run.found.pop(host)
-            return run.heard(host.batch(run.questions(host)))
+            return run.heard(host.batch(run.questions(host, also)))
 
     run.facts = parallel.each(run.hosts, ask)
 
@@ -34,7 +37,9 @@ def verify(run: Run) -> None:
 
     :raises CheckFailed: with everything that is in the way, host by host.
     """
-    found = {host: problems(run.settings, host, facts) for host, facts in run.facts.items()}
+    found = {
+        host: problems(run.settings, host, facts) + matching.problems(run, host) for host, facts in run.facts.items()
+    }
     if any(found.values()):
         told = by_host((host.name, problem) for host, items in found.items() for problem in items)
         raise CheckFailed(f"the deploy would fail; nothing was touched:\n{told}")
@@ -58,6 +63,13 @@ def problems(settings: Settings, host: Host, facts: Mapping[str, Any]) -> list[s
     if facts.get("unit_missing"):
         found.append(f"the unit {facts['unit_missing']} is not on the host (systemctl does not know it)")
     return found + fitting.missing_packages(facts)
+
+
+def sudo_rights(host: Host) -> str:
+    """What sudo lets the login user do, in short: see :mod:`deploy.hostside.probe`."""
+    with host.lost_means_failed():
+        answer: str = host.session(host.login).batch([("ask", {"also": ["sudo"]})])[0]["sudo"]
+    return answer
 
 
 def may_restart(run: Run, host: Host) -> str:

@@ -13,6 +13,7 @@ from ..errors import DeployError, StagingFailed, as_kind, combine
 from ..fleet import parallel
 from ..fleet.lock import whoami
 from ..host.connection import Host
+from ..hostside import tree
 from ..source import rsync, stream
 from ..source.snapshot import Snapshot, take
 from .run import Run
@@ -142,7 +143,7 @@ def _what_is_missing(
     run: Run, host: Host, code: Snapshot, identifier: str, behind: Callable[[], None], *, with_rsync: bool
 ) -> int:
     """The host links what it has by content and says what it lacks: little goes in one stream, much by rsync."""
-    begun = host.call("link_known", identifier=identifier, entries=[list(item) for item in code.entries])
+    begun = host.call("link_known", identifier=identifier, entries=tree.pack(code.entries))
     missing = begun["missing"]
     sent = stream.size(code, missing)
     if with_rsync and sent > STREAM_AT_MOST:

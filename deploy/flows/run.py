@@ -14,6 +14,7 @@ from typing import Any
 from fabric import Config
 
 from ..config import HostSettings, Settings, choose_stage, load, relative_to
+from ..config.spelling import nearly
 from ..errors import ConfigurationError, Interrupted
 from ..fleet import parallel
 from ..fleet.lock import DeployLock
@@ -21,7 +22,7 @@ from ..host import hostkeys
 from ..host.connection import Access, Host
 from ..report.console import Report, make
 from ..service import manager
-from ..stages import configuration_files, project_directory
+from ..stages import configuration_files, project_directory, read
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,15 @@ class Run:
     def health(self, host: Host) -> Any:
         return self.host_settings[host].health or self.settings.health
 
-    def questions(self, host: Host) -> list[tuple[str, dict[str, Any]]]:
-        """The request that probes a host; :meth:`heard` takes the answers."""
+    def questions(self, host: Host, also: Sequence[str] = ()) -> list[tuple[str, dict[str, Any]]]:
+        """The request that probes a host; :meth:`heard` takes the answers.
+
+        :param also: what takes longer to tell: see :mod:`deploy.hostside.probe`.
+        """
         service = self.service(host)
         told = manager.description(service, host.base_path) if service else None
         asked: list[tuple[str, dict[str, Any]]] = [
-            ("probe", {"shared_files": self.settings.shared.files, "service": told})
+            ("probe", {"shared_files": self.settings.shared.files, "service": told, "also": list(also)})
         ]
         wanted = self.settings.system_packages.model_dump()
         if any(wanted.values()):
@@ -141,7 +145,10 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
     section = config.get("deploy")
     section = plain(section) if section is not None else {}
     directory = project_directory()
-    file = str(next(iter(reversed([*configuration_files()])), directory / "fabric.yaml"))
+    files = [*configuration_files()]
+    if "stages" not in section:
+        _assert_section(files, directory)
+    file = str(files[-1] if files else directory / "fabric.yaml")
     stage = choose_stage(section, file)
     settings = load(section, stage, file)
     report = make()
@@ -168,12 +175,33 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
             host.close()
 
 
+def _assert_section(files: Sequence[Path], directory: Path) -> None:
+    """Say what is lacking as a whole, before a key of it is.
+
+    :raises ConfigurationError: there is no file, or none has the section.
+    """
+    hint = 'see "How you start" in the README'
+    if not files:
+        raise ConfigurationError("there is no fabric.yaml beside the fabfile", where=str(directory), hint=hint)
+    keys = {key for path in files for key in read(path)}
+    if "deploy" not in keys:
+        meant = next((f"; is {key}: meant to be it?" for key in sorted(keys) if nearly(key, ["deploy"])), "")
+        raise ConfigurationError(f"there is no section deploy:{meant}", where=str(files[-1]), hint=hint)
+
+
 def _access(settings: Settings, directory: Path) -> Access:
     known: tuple[Path, ...] = hostkeys.DEFAULT_FILES
     if settings.known_hosts:
-        known = (relative_to(directory, settings.known_hosts), *known)
-    identity = str(relative_to(directory, settings.identity)) if settings.identity else ""
+        known = (_file(directory, settings.known_hosts, "known_hosts"), *known)
+    identity = str(_file(directory, settings.identity, "identity")) if settings.identity else ""
     return Access(settings.connect_timeout, settings.silence_timeout, known, identity)
+
+
+def _file(directory: Path, name: str, key: str) -> Path:
+    path = relative_to(directory, name)
+    if not path.is_file():
+        raise ConfigurationError(f"there is no file {path}", where=f"deploy.{key}")
+    return path
 
 
 def limited(hosts: Mapping[Host, HostSettings], limit: str, stage: str) -> list[Host]:

@@ -8,7 +8,7 @@ from ..errors import CheckFailed, combine
 from ..fleet import parallel
 from ..fleet.lock import whoami
 from ..host.connection import Host
-from . import activating, bundling, fitting, installing, migrating, plan, preparing, probing, pushing
+from . import activating, bundling, fitting, installing, matching, migrating, plan, preparing, probing, pushing
 from .run import Options, Run, opened
 
 
@@ -35,16 +35,21 @@ def setup(config: Config, options: Options, *, packages: bool) -> None:
         run.report.say(f"next: {run.fab('deploy')}")
 
 
-def create_bundle(config: Config, options: Options) -> None:
-    """Make the bundle of each target of the stage, locally."""
+def create_bundle(config: Config, options: Options, target: str | None) -> None:
+    """Make the bundle of each target of the stage, locally.
+
+    :param target: names of target files; None for the targets that are configured.
+    """
     with opened(config, options) as run:
-        if bundling.needs_probe(run):
+        wanted = list((matching.named(run) if target is None else matching.asked_for(run, target)).values())
+        if not wanted:
             run.connect()
             probing.probe(run)
+            wanted = list(bundling.targets(run).values())
         if options.dry:
-            plan.show_bundles(run)
+            plan.show_bundles(run, wanted)
             return
-        bundling.create(run)
+        bundling.make(run, wanted)
         run.report.say(f"next: {run.fab('push')}")
 
 
@@ -94,8 +99,9 @@ def update_deps(config: Config, options: Options) -> None:
         with run.locked("update-deps"):
             probing.probe(run)
             probing.verify(run)
+            matching.warn(run)
             if options.dry:
-                plan.show_bundles(run)
+                plan.show_bundles(run, bundling.targets(run).values())
                 return
             preparing_needed(run)
             bundles = bundling.create(run)

@@ -31,7 +31,7 @@ def children(pid: int) -> list[int]:
 
 
 def main_pid(service: dict[str, Any], layout: Layout) -> int:
-    """The service's main process; 0 where it has none.
+    """The service's main process; 0 where it has none, -1 where it runs without one (a oneshot unit, a target).
 
     :raises PermissionError: its pidfile is for others to read.
     """
@@ -39,9 +39,7 @@ def main_pid(service: dict[str, Any], layout: Layout) -> int:
         if service["manager"] == "systemd":
             return _main_pid_of_unit(service["unit"], of_user=bool(service.get("user")))
         with open(layout.path(service["pidfile"]), encoding="ascii") as stream:
-            pid = int(stream.read().strip() or 0)
-        os.stat(f"/proc/{pid}")
-        return pid
+            return max(0, int(stream.read().strip() or 0))
     except PermissionError:
         raise
     except (OSError, ValueError, subprocess.SubprocessError):
@@ -53,7 +51,7 @@ def _main_pid_of_unit(unit: str, *, of_user: bool) -> int:
     # systemctl finds the user's manager by this directory; a login by sudo does not set it.
     directory = {"XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}"} if of_user else {}
     answer = subprocess.run(
-        ["systemctl", *scope, "show", "--property=MainPID", "--value", "--", unit],
+        ["systemctl", *scope, "show", "--property=MainPID,ActiveState", "--", unit],
         env={**os.environ, **directory},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -61,7 +59,9 @@ def _main_pid_of_unit(unit: str, *, of_user: bool) -> int:
         timeout=20,
         check=False,
     )
-    return int(answer.stdout or 0)
+    said = dict(line.split("=", 1) for line in answer.stdout.decode().splitlines() if "=" in line)
+    pid = int(said.get("MainPID", 0))
+    return -1 if not pid and said.get("ActiveState") == "active" else pid
 
 
 def release_of(pid: int, layout: Layout) -> str:
@@ -108,7 +108,7 @@ def look(layout: Layout, pid: int, identifier: str) -> dict[str, Any]:
             "verdict": "proven",
             "detail": f"main process {pid}" + (f" and {more} more" if more else ""),
         }
-    if hidden:
+    if hidden or (not seen and _is_hidden(pid)):
         return {"verdict": "hidden", "detail": f"the processes of {pid} belong to another user"}
     if not seen:
         return {"verdict": "down", "detail": f"process {pid} has ended"}
@@ -119,6 +119,17 @@ def look(layout: Layout, pid: int, identifier: str) -> dict[str, Any]:
     }
 
 
+def _is_hidden(pid: int) -> bool:
+    """Whether there is a process that /proc does not show: mounted with hidepid, it hides those of other users."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
+
+
 def prove(layout: Layout, service: dict[str, Any], identifier: str, timeout: float) -> dict[str, Any]:
     """Look until the service's processes run *identifier*, or *timeout* seconds are over.
 
@@ -127,9 +138,11 @@ def prove(layout: Layout, service: dict[str, Any], identifier: str, timeout: flo
     deadline = time.monotonic() + timeout
     if service["manager"] != "systemd" and not service.get("pidfile") and "pid" not in service:
         return {"verdict": "unknown", "detail": "nothing tells its main process (deploy.service.pidfile would)"}
+    # A process whose number was told by the laptop does not come to life again; others may yet be started.
+    passing = ("stale",) if "pid" in service else ("stale", "down")
     while True:
         result = _look_at(service, layout, identifier)
-        if result["verdict"] not in ("stale", "down") or time.monotonic() >= deadline:
+        if result["verdict"] not in passing or time.monotonic() >= deadline:
             return result
         time.sleep(0.2)
 
@@ -139,4 +152,6 @@ def _look_at(service: dict[str, Any], layout: Layout, identifier: str) -> dict[s
         pid = service["pid"] if "pid" in service else main_pid(service, layout)
     except PermissionError as error:
         return {"verdict": "hidden", "detail": f"{error.filename} is for another user to read"}
+    if pid == -1:
+        return {"verdict": "unknown", "detail": f"{service['unit']} is active, but has no main process to look at"}
     return look(layout, pid, identifier) if pid else {"verdict": "down", "detail": "it has no main process"}

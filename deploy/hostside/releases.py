@@ -29,15 +29,16 @@ def begin(layout: Layout, identifier: str) -> dict[str, Any]:
     return {"partial": partial, "reference": layout.release(reference) if reference else ""}
 
 
-def link_known(layout: Layout, identifier: str, entries: list[list[str]]) -> dict[str, Any]:
+def link_known(layout: Layout, identifier: str, entries: str) -> dict[str, Any]:
     """Fill a begun release with directories, links, and the files that the reference release has already.
 
-    For the ``stream`` strategy: what is returned as ``missing`` has to be sent.
+    :param entries: the code, see :func:`tree.pack`.
+    :returns: as :func:`begin`, and ``missing``: the paths of the files that have to be sent.
     """
     begun = begin(layout, identifier)
     partial, reference = begun["partial"], begun["reference"]
     missing = []
-    for path, kind, value in sorted(entries):
+    for path, kind, value in sorted(tree.unpack(entries)):
         target = _inside(partial, path)
         if kind == "d":
             os.makedirs(target, 0o755, exist_ok=True)
@@ -45,7 +46,7 @@ def link_known(layout: Layout, identifier: str, entries: list[list[str]]) -> dic
         os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
         if kind == "l":
             os.symlink(value, target)
-        elif not (reference and _link_same(os.path.join(reference, path), target, path, kind, value)):
+        elif not (reference and _link_same(os.path.join(reference, path), target, kind, value)):
             missing.append(path)
     return {**begun, "missing": missing}
 
@@ -56,13 +57,10 @@ def _inside(root: str, path: str) -> str:
     return os.path.join(root, path)
 
 
-def _link_same(known: str, target: str, path: str, kind: str, value: str) -> bool:
+def _link_same(known: str, target: str, kind: str, value: str) -> bool:
     try:
-        if tree.entry(os.path.dirname(known), os.path.basename(known)) != (
-            os.path.basename(path),
-            kind,
-            value,
-        ):
+        found = tree.entry(os.path.dirname(known), os.path.basename(known))
+        if (found.kind, found.value[: tree.SHORT]) != (kind, value):
             return False
         os.link(known, target, follow_symlinks=False)
     except (OSError, Failure):
@@ -71,14 +69,19 @@ def _link_same(known: str, target: str, path: str, kind: str, value: str) -> boo
 
 
 def receive(layout: Layout, identifier: str, files: list[list[Any]], stream: Any) -> dict[str, Any]:
-    """Write files that arrive on *stream* one after another: ``[path, executable, size]`` each."""
+    """Write files that arrive on *stream* one after another: ``[path, executable, size, time]`` each.
+
+    The time of modification (ns) travels because web servers make answers of it, and several hosts should agree.
+    """
     partial = layout.partial(identifier)
-    for path, executable, size in files:
+    for path, executable, size, modified in files:
         target = _inside(partial, path)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         with open(descriptor, "wb") as output:
             copy(stream, output, size)
+            output.flush()
             os.fchmod(output.fileno(), 0o755 if executable else 0o644)
+            os.utime(output.fileno(), ns=(modified, modified))
     return {}
 
 

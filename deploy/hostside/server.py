@@ -99,6 +99,7 @@ def attempt(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) ->
 # probes does not pay for what installs. "stream" and "progress" are given to those that take them.
 OPERATIONS = {
     "probe": "probe.look",
+    "ask": "probe.ask",
     "setup": "setup.make",
     "lock": "deploylock.acquire",
     "extend": "deploylock.extend",

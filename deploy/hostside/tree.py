@@ -5,13 +5,19 @@ The same code digests the working tree on the laptop and the release on the host
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import os
 import stat
+import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from .failure import Failure
+
+SHORT = 24
+"""Hexadecimal digits of a hash that tell two files apart."""
 
 
 class Entry(NamedTuple):
@@ -72,6 +78,20 @@ def walk(root: str) -> list[Entry]:
         for name in names + files:
             entries.append(entry(root, name if prefix == "." else f"{prefix}/{name}"))
     return entries
+
+
+def pack(entries: Iterable[Entry]) -> str:
+    """A whole tree as a short text: who receives it looks which files are there already.
+
+    Of a hash the beginning is enough for that, because the tree that comes of it is compared with the one digest.
+    """
+    rows = [(item.path, item.kind, item.value if item.kind == "l" else item.value[:SHORT]) for item in entries]
+    return base64.b85encode(zlib.compress(json.dumps(rows).encode(), 6)).decode()
+
+
+def unpack(text: str) -> list[Entry]:
+    """The entries of :func:`pack`, with hashes of :data:`SHORT` digits."""
+    return [Entry(*row) for row in json.loads(zlib.decompress(base64.b85decode(text)))]
 
 
 def digest(entries: Iterable[Entry]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -81,8 +82,14 @@ class Report:
 
     def _write(self, line: str) -> None:
         with self._mutex:
-            self._stream.write(line + "\n")
-            self._stream.flush()
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except BrokenPipeError:
+                # Who read us has gone (`| head`); that is no reason to stop in the middle of a deploy.
+                nobody = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nobody, self._stream.fileno())
+                os.close(nobody)
 
 
 class Step:

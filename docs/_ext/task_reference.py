@@ -12,6 +12,8 @@ from sphinx.util.docutils import SphinxDirective
 
 from deploy import tasks
 
+VALUES = {"limit": "HOSTS", "lock-wait": "SECONDS", "target": "NAMES"}
+
 
 class TaskOptions(SphinxDirective):
     """``.. task-options:: update-deps`` gives the task's one line of help, its options and its aliases."""
@@ -57,8 +59,8 @@ def described(name: str, task: Task) -> Iterator[str]:  # type: ignore[type-arg]
     if aliases:
         yield from (f"Also called {', '.join(f'``{alias}``' for alias in aliases)}.", "")
     for argument in task.get_arguments():
-        value = "" if argument.kind is bool else f" {argument.kind.__name__.upper()}"
         flag = argument.name.replace("_", "-")
+        value = "" if argument.kind is bool else f" {VALUES.get(flag, 'TEXT')}"
         yield f"``--{flag}{value}``"
         yield f"    {marked(argument.help or '')}"
         yield ""

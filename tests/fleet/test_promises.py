@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.fleet.machines import Fleet, Machine
-from tests.fleet.project import FAB, Project
+from tests.fleet.project import DATA, FAB, Project
 
 pytestmark = pytest.mark.fleet
 
@@ -429,6 +429,24 @@ def test_hostile_names_of_files_arrive_as_they_are(project: Project, web: Machin
     project.version("three")
     project.fab("deploy")
     assert project.serving(web)["version"] == "three"
+    assert_not_pwned(project)
+
+
+def test_hostile_names_of_local_paths(project: Project, web: Machine) -> None:
+    code = project.directory / HOSTILE
+    code.mkdir()
+    for path in (DATA / "tiny").iterdir():
+        (project.directory / path.name).rename(code / path.name)
+    (code / "version.txt").write_text("two\n")
+    (code / "requirements.txt").rename(project.directory / f"-r {HOSTILE}.txt")
+    known = project.fleet.client.known_hosts.read_text()
+    (project.directory / f"{HOSTILE}.keys").write_text(known)
+    project.configure(
+        source={"path": HOSTILE}, requirements=f"-r {HOSTILE}.txt", known_hosts=f"{HOSTILE}.keys", identity="a key;"
+    )
+    (project.directory / "a key;").write_text(project.fleet.client.key.read_text())
+    project.fab("deploy")
+    assert project.serving(web)["version"] == "two"
     assert_not_pwned(project)
 
 

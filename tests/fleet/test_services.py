@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,23 @@ def test_a_command_of_the_deploy_user_runs_in_the_release(make: Callable[..., Pr
     assert "the restart failed" in project.fab("deploy", expect=7).output
 
 
+def test_an_interrupted_restart_ends_before_the_one_that_goes_back(make: Callable[..., Project], web: Machine) -> None:
+    """What was started on the host cannot be called back; two restarts at once would race."""
+    log = "$DEPLOY_BASE/shared/restarts"
+    restart = "sudo -n systemctl restart tiny.service"
+    project = make(manager="command", command=f"echo begin >> {log}; sleep 2; {restart}; echo end >> {log}")
+    web.sudoers("deploy ALL=(ALL) NOPASSWD: ALL\nguestbook ALL=(root) NOPASSWD: /usr/bin/systemctl\n")
+    project.fab("deploy")
+    web.run("rm /srv/tiny/shared/restarts")
+    project.version("two")
+    process = project.start("deploy")
+    project.kill_when(process, lambda: web.exists("/srv/tiny/shared/restarts"), signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert web.read("/srv/tiny/shared/restarts").split() == ["begin", "end", "begin", "end"]
+    assert project.serving(web)["version"] == "one"
+
+
 def test_a_sick_release_of_a_third_user_is_not_covered_by_the_old_process(
     make: Callable[..., Project], web: Machine
 ) -> None:
@@ -252,6 +270,17 @@ def test_a_service_of_a_third_user_is_proven_by_sudo(make: Callable[..., Project
     project.assert_tidy(web)
 
 
+def test_processes_that_proc_hides_are_proven_by_sudo(make: Callable[..., Project], web: Machine) -> None:
+    project = make(manager="systemd", unit="tiny.service")
+    as_a_third_user(web)
+    web.run("mount -o remount,hidepid=2 /proc")
+    assert web.run("ls -d /proc/1", user="guestbook", check=False).returncode
+    assert_proven(deploy(project, "one"))
+    web.sudoers("deploy ALL=(guestbook) NOPASSWD: ALL\ndeploy ALL=(root) NOPASSWD: /usr/bin/systemctl\n")
+    assert UNKNOWN in deploy(project, "two")
+    assert_goes_back(project, "crash", "this version crashes at start")
+
+
 def test_a_service_of_a_third_user_cannot_be_known_without_sudo(make: Callable[..., Project], web: Machine) -> None:
     project = make(manager="systemd", unit="tiny.service")
     as_a_third_user(web)
@@ -263,6 +292,18 @@ def test_a_service_of_a_third_user_cannot_be_known_without_sudo(make: Callable[.
     assert UNKNOWN in said
     assert "belong to another user, and sudo does not let us look" in said
     assert_goes_back(project, "sick", "HTTP 503")
+
+
+def test_a_unit_without_a_main_process_cannot_be_known(make: Callable[..., Project], web: Machine) -> None:
+    """A oneshot unit that starts the application elsewhere, a target: active, and nothing of its own to look at."""
+    project = make(manager="systemd", unit="all.service")
+    web.write(
+        "/etc/systemd/system/all.service",
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=systemctl restart tiny.service\n",
+    )
+    web.run("systemctl daemon-reload")
+    assert "is active, but has no main process" in deploy(project, "one")
+    assert UNKNOWN in deploy(project, "two")
 
 
 def test_a_unit_of_the_deploy_users_own_manager(make: Callable[..., Project], web: Machine) -> None:

@@ -90,6 +90,15 @@ def test_a_lock_file_that_is_not_there_names_the_key(tmp_path: Path) -> None:
         LockFile.read(tmp_path / "none.txt")
 
 
+def test_a_lock_file_in_another_encoding_is_said_and_a_byte_order_mark_is_not_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "requirements.txt"
+    path.write_text(f"a==1 {HASH}\n", encoding="utf-16")
+    with pytest.raises(ConfigurationError, match="it is not UTF-8"):
+        LockFile.read(path)
+    path.write_text(f"a==1 {HASH}\n", encoding="utf-8-sig")
+    assert LockFile.read(path).pins[0].name == "a"
+
+
 def test_a_project_that_is_pinned_twice_for_a_target_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="pinned twice"):
         lock(tmp_path, f"a==1 {HASH}\na==2 {HASH}\n").select(BOOKWORM)

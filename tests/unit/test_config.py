@@ -90,9 +90,33 @@ def test_a_key_that_is_called_as_a_manager_is_named_too() -> None:
     assert "deploy.service.signal: input should be" in problems(
         section(service={"manager": "signal", "pidfile": "x", "signal": "KILL"})
     )
-    assert "deploy.migrate.command: input should be a valid string (it is 3)" in problems(
+    assert "deploy.migrate.command: must be text; put it in quotes (it is 3)" in problems(
         section(migrate={"command": 3})
     )
+
+
+def test_wrong_types_are_told_in_plain_words() -> None:
+    said = problems(section(service="systemd", shared=[".env"], source={"exclude": "x"}, app=3.12))
+    assert "deploy.service: must be a mapping (it is 'systemd')" in said
+    assert "deploy.shared: must be a mapping" in said
+    assert "deploy.source.exclude: must be a list (it is 'x')" in said
+    assert "deploy.app: must be text; put it in quotes (it is 3.12)" in said
+
+
+def test_a_wrong_target_is_one_problem() -> None:
+    assert "a problem in section deploy:\n  deploy.target: must be auto, local, or a" in problems(section(target="foo"))
+    said = problems(section(target={"python": 3.12, "platform": "manylinux_2_36_x86_64"}))
+    assert "a problem in section deploy:\n  deploy.target.python: must be text" in said
+    either = "a problem in section deploy:\n  deploy.target: must have either files, or python and platform"
+    for wrong in ({}, {"python": "3.11"}, {"files": ["a.json"], "python": "3.11"}):
+        assert either in problems(section(target=wrong))
+    said = problems(section(target={"file": ["a.json"]}))
+    assert "deploy.target.file: unknown key; did you mean files?" in said
+
+
+def test_a_misspelt_key_stages_is_suggested() -> None:
+    with pytest.raises(ConfigurationError, match=r"deploy\.stags: unknown key; did you mean stages\?"):
+        config.choose_stage({"stage": None, "stags": {"a": ["b"]}}, "fabric.yaml")
 
 
 @pytest.mark.parametrize("host", ["-oProxyCommand=x", "a b", "user@", "host:port", "h;rm -rf /"])

@@ -165,7 +165,9 @@ def test_a_failed_release_can_be_discarded_and_the_live_one_cannot(layout: Layou
 def test_the_stream_strategy_links_what_the_live_release_has(layout: Layout) -> None:
     deploy(layout, "r1")
     same = tree.entry(layout.release("r1"), "app")
-    result = releases.link_known(layout, "r2", [list(same), ["new", "f", "0" * 64], ["empty", "d", ""]])
+    result = releases.link_known(
+        layout, "r2", tree.pack([same, tree.Entry("new", "f", "0" * 64), tree.Entry("empty", "d", "")])
+    )
     assert result["missing"] == ["new"]
     assert os.stat(layout.partial("r2") + "/app").st_ino == os.stat(layout.release("r1") + "/app").st_ino
 
@@ -173,7 +175,7 @@ def test_the_stream_strategy_links_what_the_live_release_has(layout: Layout) -> 
 @pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "a/../../b", ""])
 def test_a_path_that_leaves_the_release_is_refused(layout: Layout, path: str) -> None:
     with pytest.raises(Failure, match="leaves the release"):
-        releases.link_known(layout, "r1", [[path, "f", "0" * 64]])
+        releases.link_known(layout, "r1", tree.pack([tree.Entry(path, "f", "0" * 64)]))
 
 
 OWNER = {"user": "ann", "host": "laptop", "pid": 1, "message": "deploy"}
