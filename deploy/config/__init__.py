@@ -6,10 +6,13 @@ from pathlib import Path
 
 from .loading import load
 from .models import (
+    Audit,
+    Bundle,
     Check,
     Command,
     Health,
     HostSettings,
+    Ignore,
     Lock,
     Migrate,
     Service,
@@ -27,9 +30,9 @@ from .schema import json_schema
 from .stages import SECTION_KEYS, choose_stage, resolve
 
 __all__ = [
-    "SECTION_KEYS", "Check", "Command", "Health", "HostSettings", "Lock", "Migrate", "Service", "Settings", "Shared",
-    "Signal", "Source", "Supervisor", "SystemPackages", "Systemd", "TargetSettings", "Touch", "choose_stage",
-    "json_schema", "load", "relative_to", "resolve",
+    "SECTION_KEYS", "Audit", "Bundle", "Check", "Command", "Health", "HostSettings", "Ignore", "Lock", "Migrate",
+    "Service", "Settings", "Shared", "Signal", "Source", "Supervisor", "SystemPackages", "Systemd", "TargetSettings",
+    "Touch", "choose_stage", "json_schema", "load", "relative_to", "resolve",
 ]  # fmt: skip
 
 

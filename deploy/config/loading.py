@@ -75,6 +75,7 @@ def _keys(location: tuple[Any, ...]) -> list[Any]:
     """The keys that somebody wrote: pydantic names the alternative that it tried between them."""
     tried = {
         "service": {*_MANAGERS},
+        "sign": {"bool", "str"},
         "target": {"function-after[_either(), TargetSettings]", "literal['auto','local']"},
     }
     return [
@@ -99,6 +100,7 @@ _MANAGERS: dict[str, type[models.Model]] = {
 _PARTS: dict[str, type[models.Model]] = {
     "source": models.Source, "shared": models.Shared, "migrate": models.Migrate, "health": models.Health,
     "lock": models.Lock, "check": models.Check, "system_packages": models.SystemPackages,
+    "bundle": models.Bundle, "audit": models.Audit, "ignore": models.Ignore,
     "target": models.TargetSettings, "hosts": models.HostSettings, **_MANAGERS,
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ The only place that knows the keys; the configuration reference and the JSON sch
 from __future__ import annotations
 
 import re
+from datetime import date
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
@@ -205,6 +206,57 @@ class SystemPackages(Model):
         return list(dict.fromkeys(names))
 
 
+class Bundle(Model):
+    """Who signs bundles, and whose signatures the hosts take."""
+
+    sign: bool | str = Field(
+        False,
+        description="Sign with an SSH key: a path (of the `.pub` file, where the agent has the key), relative to the "
+        "fabfile; or `true` for `identity`, or else the first of the usual keys in `~/.ssh`.",
+    )
+    allowed_signers: str = Field(
+        "",
+        description="An allowed signers file (as in ssh-keygen(1)), relative to the fabfile. `fab setup` puts it on "
+        "each host, which then refuses bundles that none of them signed.",
+    )
+    signers_owner: Literal["deploy", "root"] = Field(
+        "deploy",
+        description="`root`: the hosts' list lies below `/etc/fabric-wheelhouse`, where only root can change it; "
+        "`deploy`: in `.deploy/`, where the deploy user can.",
+    )
+
+
+class Ignore(Model):
+    """A vulnerability that is known and borne for a while."""
+
+    id: str = Field(description="Its name, such as `PYSEC-2026-1` or `CVE-2026-1234`.", min_length=1)
+    reason: str = Field(description="Why it does no harm here.", min_length=1)
+    expires: date = Field(description="From this day on it counts again (`2027-01-31`).")
+
+
+class Audit(Model):
+    """`fab audit`: known vulnerabilities in what a bundle holds."""
+
+    gate: bool = Field(False, description="`deploy` and `update-deps` audit the bundles before anything is sent.")
+    service: Literal["pypi", "osv"] = Field("pypi", description="Whom pip-audit asks.")
+    url: str = Field("", description="Another address of an OSV service; with `service: osv`.")
+    database: str = Field(
+        "",
+        description="Ask no service, but look here: a directory with OSV records (`*.json`), or a zip file of them, "
+        "relative to the fabfile.",
+    )
+    private: list[str] = Field(
+        [], description="Packages that no service knows: their names are not sent, and they are not audited."
+    )
+    ignore: list[Ignore] = Field([], description="Vulnerabilities that do not count until a day.")
+
+    @model_validator(mode="after")
+    def _address_of_osv(self) -> Audit:
+        if self.url and self.service != "osv":
+            raise ValueError("url is the address of an OSV service; set service: osv with it")
+        return self
+
+
 class TargetSettings(Model):
     """What the wheels must fit, where hosts are not to be asked: files, or a Python and a platform."""
 
@@ -273,6 +325,8 @@ class Settings(Model):
     system_packages: SystemPackages = Field(
         SystemPackages(), description="Packages that have to be on the hosts; `fab setup --packages` installs them."
     )
+    bundle: Bundle = Field(Bundle(), description="Signatures of bundles.")
+    audit: Audit = Field(Audit(), description="Known vulnerabilities.")
     source: Source = Field(Source(), description="Where the code comes from.")
     shared: Shared = Field(Shared(), description="What outlives a release.")
     migrate: Migrate | None = Field(None, description="Migration of the database.")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from ..bundle import Bundle, Target, Wheelhouse, create_bundle, known_bundle, targetfile
 from ..config import relative_to
 from ..host.connection import Host
-from . import matching
+from . import matching, signing
 from .run import Run
 
 Bundles = Mapping[Host, Bundle]
@@ -51,8 +51,12 @@ def make(run: Run, wanted: Iterable[Target]) -> dict[Target, Bundle]:
     for target, name in targetfile.names(wanted).items():
         with run.report.step("bundle", name) as step:
             bundle = create_bundle(lock, target, wheelhouse=wheelhouse, progress=step.progress, warn=run.report.warn)
+            bundle, signer = signing.signed(run.settings, run.directory, bundle)
             made[target] = bundle
             verb = "is there already" if bundle.reused else "created"
             count = len(bundle.manifest.wheels)
-            step.outcome = f"bundle {bundle.manifest.digest[:12]} {verb}: {count} {'wheel' if count == 1 else 'wheels'}"
+            step.outcome = (
+                f"bundle {bundle.manifest.digest[:12]} {verb}: {count} {'wheel' if count == 1 else 'wheels'}"
+                + (f", signed by {signer}" if signer else "")
+            )
     return made

@@ -11,7 +11,20 @@ from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Answer
 from ..source.snapshot import Snapshot
-from . import activating, bundling, checking, fitting, installing, matching, migrating, plan, probing, pushing, steps
+from . import (
+    activating,
+    auditing,
+    bundling,
+    checking,
+    fitting,
+    installing,
+    matching,
+    migrating,
+    plan,
+    probing,
+    pushing,
+    steps,
+)
 from .bundling import Bundles
 from .run import Options, Run, opened
 
@@ -42,6 +55,7 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
                 _reactivate(run)
                 return
             fitting.verify(run, bundles)
+            auditing.gate(run, (bundle.manifest for bundle in bundles.values()))
             releases = dict.fromkeys(run.hosts, stage(run, code, bundles))
             _activate(run, releases)
         summary(run, releases, code.revision)

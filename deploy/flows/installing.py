@@ -67,6 +67,7 @@ def _request(run: Run, bundle: Bundle, release: str) -> dict[str, Any]:
         "release": release,
         "check": {"imports_of": run.settings.check.imports, "ignore": list(run.settings.check.ignore)},
         "manifest": {"lock": manifest.lock_sha256, "tool": f"fabric-wheelhouse {__version__}"},
+        "signed": {"manifest": manifest.sha256, "signature": bundle.signature},
     }
 
 

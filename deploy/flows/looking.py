@@ -66,7 +66,7 @@ def check(config: Config, options: Options) -> None:
         libraries = fitting.missing_libraries(run, bundling.all_known(run))
         for host in run.hosts:
             facts = run.facts[host]
-            found = probing.problems(run.settings, host, facts) + matching.problems(run, host)
+            found = probing.problems(run, host, facts) + matching.problems(run, host)
             found += [problem for name, problem in libraries if name == host.name]
             if unchecked := fitting.unchecked_packages(run, facts):
                 run.report.warn(unchecked, host.name)

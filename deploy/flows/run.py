@@ -136,21 +136,55 @@ class Run:
             self.lock = None
 
 
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The configuration without its hosts: for what is done on this machine alone.
+
+    :ivar section: the `deploy:` section as Fabric merged it.
+    :ivar file: where it came from, for messages.
+    """
+
+    section: Mapping[str, Any]
+    directory: Path
+    file: str
+
+    @classmethod
+    def of(cls, config: Config) -> Project:
+        section = config.get("deploy")
+        directory = project_directory()
+        files = [*configuration_files()]
+        file = str(files[-1] if files else directory / "fabric.yaml")
+        return cls(plain(section) if section is not None else {}, directory, file)
+
+    def stage(self) -> tuple[str, Settings]:
+        """The chosen stage and what it sees.
+
+        :raises ConfigurationError: the configuration is wrong, or says nothing of a stage.
+        """
+        if "stages" not in self.section:
+            _assert_section([*configuration_files()], self.directory)
+        name = choose_stage(self.section, self.file)
+        return name, load(self.section, name, self.file)
+
+    def stages(self, *, every: bool = False) -> dict[str, Settings]:
+        """The chosen stage, or all of them where none is chosen or *every* one is meant; none where none is configured.
+
+        :raises ConfigurationError: the configuration is wrong.
+        """
+        if self.section.get("stage") and not every:
+            return dict([self.stage()])
+        return {str(name): load(self.section, name, self.file) for name in self.section.get("stages") or {}}
+
+
 @contextlib.contextmanager
 def opened(config: Config, options: Options) -> Iterator[Run]:
     """A run for the stage that the configuration chooses; connections are closed when it ends.
 
     :raises ConfigurationError: the configuration is wrong, or ``--limit`` names a host that is not in the stage.
     """
-    section = config.get("deploy")
-    section = plain(section) if section is not None else {}
-    directory = project_directory()
-    files = [*configuration_files()]
-    if "stages" not in section:
-        _assert_section(files, directory)
-    file = str(files[-1] if files else directory / "fabric.yaml")
-    stage = choose_stage(section, file)
-    settings = load(section, stage, file)
+    project = Project.of(config)
+    stage, settings = project.stage()
+    directory = project.directory
     report = make()
     access = _access(settings, directory)
     host_settings: dict[Host, HostSettings] = {}
@@ -168,7 +202,7 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
     primary = next((host for host, each in host_settings.items() if each.primary), next(iter(host_settings)))
     hosts = limited(host_settings, options.limit, stage)
     try:
-        with _terminable(), report:
+        with terminable(), report:
             yield Run(settings, stage, directory, hosts, primary, host_settings, options, report)
     finally:
         for host in host_settings:
@@ -236,7 +270,7 @@ def plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM and SIGHUP end a run as Ctrl-C does: what is held is let go of."""
     if threading.current_thread() is not threading.main_thread():
         yield

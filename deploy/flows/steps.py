@@ -8,7 +8,19 @@ from ..errors import CheckFailed, combine
 from ..fleet import parallel
 from ..fleet.lock import whoami
 from ..host.connection import Host
-from . import activating, bundling, fitting, installing, matching, migrating, plan, preparing, probing, pushing
+from . import (
+    activating,
+    auditing,
+    bundling,
+    fitting,
+    installing,
+    matching,
+    migrating,
+    plan,
+    preparing,
+    probing,
+    pushing,
+)
 from .run import Options, Run, opened
 
 
@@ -103,9 +115,10 @@ def update_deps(config: Config, options: Options) -> None:
             if options.dry:
                 plan.show_bundles(run, bundling.targets(run).values())
                 return
-            preparing_needed(run)
             bundles = bundling.create(run)
             fitting.verify(run, bundles)
+            auditing.gate(run, (bundle.manifest for bundle in bundles.values()))
+            preparing_needed(run)
             releases = {host: _incomplete(run, host, bundles[host].manifest.digest) for host in run.hosts}
             installing.update_deps(run, bundles, releases)
         if any(_staged(run, host) for host in run.hosts):

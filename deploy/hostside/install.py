@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import checking, disk, releases, venvs, wheelstore
+from . import checking, disk, releases, signature, venvs, wheelstore
 from .failure import Failure
 from .layout import Layout
 from .wheelstore import Stored
@@ -45,14 +45,17 @@ def install(
     manifest: dict[str, Any],
     check: dict[str, Any],
     progress: Callable[[str], None],
+    signed: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Make the venv of a bundle, check it, and complete *release* with it ('' to make only the venv).
 
     :param check: what :func:`checking.check` is told: ``imports_of`` and ``ignore``.
+    :param signed: ``manifest``, the hash of the whole manifest, and its ``signature``, '' where nobody signed.
     :returns: ``missing``: the SHA-256 of wheels that have to be sent first (then nothing was done), else ``venv``,
         ``reused`` and ``checked``; with problems in the last, the release is not complete.
     """
     check_digest(target, wheels, digest)
+    signature.check(layout, digest, manifest.get("lock", ""), **(signed or {"manifest": "", "signature": ""}))
     name = venv_name(digest)
     reused = venvs.exists(layout.base, name)
     if not reused:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from . import deploylock, interpreter
+from . import deploylock, interpreter, signature
 from .layout import Layout, Records
 
 _TOOLS = ("rsync", "git", "systemctl", "supervisorctl", "sudo")
@@ -40,6 +40,7 @@ def look(
         "base": _base(layout, nearest),
         "shared_missing": [name for name in shared_files if not os.path.exists(layout.path("shared", name))],
         "unit_missing": _unit_missing(service),
+        "signers": signature.known(layout),
         "lock": deploylock.show(layout),
         **_records(layout),
         **ask(layout, also),

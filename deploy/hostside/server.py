@@ -101,6 +101,7 @@ OPERATIONS = {
     "probe": "probe.look",
     "ask": "probe.ask",
     "setup": "setup.make",
+    "put_signers": "signature.put",
     "lock": "deploylock.acquire",
     "extend": "deploylock.extend",
     "unlock": "deploylock.release",

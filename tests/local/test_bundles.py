@@ -157,10 +157,17 @@ class Project:
         (self.directory / "requirements.txt").write_text(f"--index-url {self.index.url}\n" + "".join(lines))
 
     def create(self, expect: int = 0) -> str:
-        own = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
-        environment = {**own, "XDG_CACHE_HOME": str(self.cache), "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "1"}
+        return self.fab("create-bundle", expect=expect)
+
+    def fab(self, *words: str | Path, expect: int = 0, **variables: str) -> str:
+        """What `fab WORDS` says, with its own wheelhouse and home, and some variables besides."""
+        own = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "SSH_", "SOURCE_DATE"))}
+        environment = {
+            **own, "XDG_CACHE_HOME": str(self.cache), "HOME": str(self.cache.parent), "PIP_CONFIG_FILE": os.devnull,
+            "PIP_RETRIES": "1", **variables,
+        }  # fmt: skip
         done = subprocess.run(
-            [FAB, "create-bundle"],
+            [FAB, *words],
             cwd=self.directory,
             env=environment,
             stdin=subprocess.DEVNULL,
