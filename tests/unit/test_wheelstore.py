@@ -27,7 +27,7 @@ CHECK = {"imports_of": "all", "ignore": []}
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     root = tmp_path / "srv"
-    for name in ("wheels", "venvs"):
+    for name in ("wheels", "venvs", ".deploy"):
         (root / name).mkdir(parents=True)
     return root
 
