@@ -144,8 +144,8 @@ class Memory:
         text = json.dumps(document)
         if text == self._before:
             return
-        # Not synced: what a power cut leaves of it is either whole or no JSON, and then it is made again. Nor is it worth
-        # to end a deploy for.
+        # Not synced: what a power cut leaves of it is either whole or no JSON, and then it is made again. Nor is a
+        # deploy ended for it.
         partial = os.path.join(os.path.dirname(self._path), f"{disk.PARTIAL}checks.json.{os.getpid()}")
         try:
             disk.remove(partial)
