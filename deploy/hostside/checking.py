@@ -13,8 +13,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import compiled, imports, libraries, modulefinder, sources, venvs
-from .disk import PARTIAL
+from . import compiled, disk, imports, libraries, modulefinder, sources, venvs
 from .layout import Layout, Records
 from .wheelfile import write
 
@@ -145,10 +144,15 @@ class Memory:
         text = json.dumps(document)
         if text == self._before:
             return
-        # Not synced: what a power cut leaves of it is either whole or no JSON, and then it is made again.
-        partial = os.path.join(os.path.dirname(self._path), f"{PARTIAL}checks.json.{os.getpid()}")
-        write(partial, text.encode())
-        os.rename(partial, self._path)
+        # Not synced: what a power cut leaves of it is either whole or no JSON, and then it is made again. Nor is a
+        # deploy ended for it.
+        partial = os.path.join(os.path.dirname(self._path), f"{disk.PARTIAL}checks.json.{os.getpid()}")
+        try:
+            disk.remove(partial)
+            write(partial, text.encode())
+            os.rename(partial, self._path)
+        except OSError:
+            disk.remove(partial)
 
 
 def _key(what: list[str]) -> str:
