@@ -81,12 +81,16 @@ def status(c, limit=None):  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c, limit))
 
 
-@task(klass=FleetTask, auto_shortflags=False, help=_LIMIT)
-def setup(c, limit=None):  # type: ignore[no-untyped-def]
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    help={**_LIMIT, "packages": "Install what deploy.system_packages names and a host lacks, too."},
+)
+def setup(c, limit=None, packages=False):  # type: ignore[no-untyped-def]
     """Make the directories on every host, with the right owner."""
     from .flows.steps import setup as flow
 
-    flow(_config(c), _options(c, limit))
+    flow(_config(c), _options(c, limit), packages=packages)
 
 
 @task(klass=FleetTask, auto_shortflags=False, help=_LIMIT)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import BuildError
 from . import sbom
@@ -47,8 +48,11 @@ class Kept:
 
 
 class Wheelhouse:
-    """``wheels/<sha256>/<filename>``; ``bundles/<lock>-<target>-<its fingerprint>.json`` with its signature, ``.sig``,
-    beside it, and its bill of materials in ``sboms/``; ``built/<sdist>-<target>.json``.
+    """Wheels by their hash, bundles by lock file and target, and what was found out about either.
+
+    ``wheels/<sha256>/<filename>``; ``bundles/<lock>-<target>-<its fingerprint>.json`` with its signature, ``.sig``,
+    beside it, and its bill of materials in ``sboms/``; ``built/<sdist>-<target>.json``; and
+    ``needs/<wheel's sha256>.json``.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -162,6 +166,16 @@ class Wheelhouse:
     def remember_built(self, sdist_sha256: str, target: Target, wheel_sha256: str) -> None:
         document = {"wheel": wheel_sha256, "sdist": sdist_sha256}
         self._write(self.root / "built" / f"{sdist_sha256}-{target.name}.json", json.dumps(document))
+
+    def needs(self, wheel_sha256: str) -> Any:
+        """What was found out about a wheel's compiled files, as it was remembered; None where nothing was."""
+        try:
+            return json.loads((self.root / "needs" / f"{wheel_sha256}.json").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def remember_needs(self, wheel_sha256: str, text: str) -> None:
+        self._write(self.root / "needs" / f"{wheel_sha256}.json", text)
 
     def workspace(self) -> tempfile.TemporaryDirectory[str]:
         """A directory beside the wheels, so that taking one in is a rename."""

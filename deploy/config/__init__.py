@@ -8,6 +8,7 @@ from .loading import load
 from .models import (
     Audit,
     Bundle,
+    Check,
     Command,
     Health,
     HostSettings,
@@ -21,6 +22,7 @@ from .models import (
     Source,
     Supervisor,
     Systemd,
+    SystemPackages,
     TargetSettings,
     Touch,
 )
@@ -28,9 +30,9 @@ from .schema import json_schema
 from .stages import SECTION_KEYS, choose_stage, resolve
 
 __all__ = [
-    "SECTION_KEYS", "Audit", "Bundle", "Command", "Health", "HostSettings", "Ignore", "Lock", "Migrate",
-    "Service", "Settings", "Shared", "Signal", "Source", "Supervisor", "Systemd", "TargetSettings", "Touch",
-    "choose_stage", "json_schema", "load", "relative_to", "resolve",
+    "SECTION_KEYS", "Audit", "Bundle", "Check", "Command", "Health", "HostSettings", "Ignore", "Lock", "Migrate",
+    "Service", "Settings", "Shared", "Signal", "Source", "Supervisor", "SystemPackages", "Systemd", "TargetSettings",
+    "Touch", "choose_stage", "json_schema", "load", "relative_to", "resolve",
 ]  # fmt: skip
 
 

@@ -99,7 +99,8 @@ _MANAGERS: dict[str, type[models.Model]] = {
 
 _PARTS: dict[str, type[models.Model]] = {
     "source": models.Source, "shared": models.Shared, "migrate": models.Migrate, "health": models.Health,
-    "lock": models.Lock, "bundle": models.Bundle, "audit": models.Audit, "ignore": models.Ignore,
+    "lock": models.Lock, "check": models.Check, "system_packages": models.SystemPackages,
+    "bundle": models.Bundle, "audit": models.Audit, "ignore": models.Ignore,
     "target": models.TargetSettings, "hosts": models.HostSettings, **_MANAGERS,
 }  # fmt: skip
 

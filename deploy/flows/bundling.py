@@ -23,6 +23,13 @@ def known(run: Run, target: Target) -> Bundle | None:
     return known_bundle(relative_to(run.directory, run.settings.requirements), target, wheelhouse=Wheelhouse())
 
 
+def all_known(run: Run) -> Bundles:
+    """The bundles that were made before, of the hosts that have one."""
+    by_host = targets(run)
+    made = {target: known(run, target) for target in dict.fromkeys(by_host.values())}
+    return {host: bundle for host, target in by_host.items() if (bundle := made[target]) is not None}
+
+
 def create(run: Run) -> Bundles:
     """The bundle of each host; hosts with the same target share one.
 

@@ -10,7 +10,7 @@ from ..bundle import Target, targetfile
 from ..errors import CheckFailed, by_host, combine
 from ..fleet import parallel
 from ..host.connection import Host
-from . import bundling, matching, plan, probing
+from . import bundling, fitting, matching, plan, probing
 from .run import Options, Run, opened
 
 
@@ -63,9 +63,13 @@ def check(config: Config, options: Options) -> None:
         probing.probe(run, also=["openssh"])
         rights = parallel.each(run.hosts, probing.sudo_rights)
         problems = []
+        libraries = fitting.missing_libraries(run, bundling.all_known(run))
         for host in run.hosts:
             facts = run.facts[host]
             found = probing.problems(run, host, facts) + matching.problems(run, host)
+            found += [problem for name, problem in libraries if name == host.name]
+            if unchecked := fitting.unchecked_packages(run, facts):
+                run.report.warn(unchecked, host.name)
             if denied := probing.may_restart(run, host):
                 found.append(denied)
             if facts["lock"]:
@@ -74,7 +78,7 @@ def check(config: Config, options: Options) -> None:
             said = f"{len(found)} in the way, see below" if found else _described(facts, rights[host])
             run.report.say(said, host.name)
         if problems:
-            raise CheckFailed(f"a deploy would fail:\n{by_host(problems)}")
+            raise CheckFailed(f"a deploy would fail:\n{by_host(problems)}", hint=fitting.hint(run) if libraries else "")
         matching.warn(run)
         targets = bundling.targets(run).values()
         plan.show_bundles(run, targets)

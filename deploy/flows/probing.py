@@ -9,7 +9,7 @@ from ..errors import CheckFailed, by_host
 from ..fleet import parallel
 from ..host.connection import Host
 from ..service import manager
-from . import matching, signing
+from . import fitting, matching, signing
 from .run import Run
 
 MIB = 1 << 20
@@ -26,8 +26,7 @@ def probe(run: Run, also: Sequence[str] = ()) -> None:
         with run.report.step("probe", host.name):
             if host in run.found:
                 return run.found.pop(host)
-            answer: dict[str, Any] = host.batch([run.question(host, also)])[0]
-            return answer
+            return run.heard(host.batch(run.questions(host, also)))
 
     run.facts = parallel.each(run.hosts, ask)
 
@@ -61,6 +60,7 @@ def problems(run: Run, host: Host, facts: Mapping[str, Any]) -> list[str]:
         found.append(f"{host.base_path}/shared/{name} is missing; put it there (owner {facts['user']}, mode 0600)")
     if facts.get("unit_missing"):
         found.append(f"the unit {facts['unit_missing']} is not on the host (systemctl does not know it)")
+    found += fitting.missing_packages(facts)
     if problem := _signers(run, host, facts):
         found.append(problem)
     return found

@@ -72,14 +72,25 @@ class Run:
     def health(self, host: Host) -> Any:
         return self.host_settings[host].health or self.settings.health
 
-    def question(self, host: Host, also: Sequence[str] = ()) -> tuple[str, dict[str, Any]]:
-        """The request that probes a host.
+    def questions(self, host: Host, also: Sequence[str] = ()) -> list[tuple[str, dict[str, Any]]]:
+        """The request that probes a host; :meth:`heard` takes the answers.
 
         :param also: what takes longer to tell: see :mod:`deploy.hostside.probe`.
         """
         service = self.service(host)
         told = manager.description(service, host.base_path) if service else None
-        return "probe", {"shared_files": self.settings.shared.files, "service": told, "also": list(also)}
+        asked: list[tuple[str, dict[str, Any]]] = [
+            ("probe", {"shared_files": self.settings.shared.files, "service": told, "also": list(also)})
+        ]
+        wanted = self.settings.system_packages.model_dump()
+        if any(wanted.values()):
+            asked.append(("packages", {"wanted": wanted}))
+        return asked
+
+    @staticmethod
+    def heard(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """What a host says of itself, with ``packages`` where the configuration names some."""
+        return {**answers[0], **({"packages": answers[1]} if len(answers) > 1 else {})}
 
     def fab(self, task: str) -> str:
         """The command line of another task for the same stage."""
@@ -116,11 +127,11 @@ class Run:
             wait_s=self.options.lock_wait_s,
             prepare=lambda: prepare(self, [self.primary]),
             say=self.report.say,
-            then=[self.question(self.primary)],
+            then=self.questions(self.primary),
         )
         with lock:
             self.lock = lock
-            self.found[self.primary] = lock.found[0]
+            self.found[self.primary] = self.heard(lock.found)
             yield
             self.lock = None
 

@@ -8,20 +8,39 @@ from ..errors import CheckFailed, combine
 from ..fleet import parallel
 from ..fleet.lock import whoami
 from ..host.connection import Host
-from . import activating, auditing, bundling, installing, matching, migrating, plan, preparing, probing, pushing
+from . import (
+    activating,
+    auditing,
+    bundling,
+    fitting,
+    installing,
+    matching,
+    migrating,
+    plan,
+    preparing,
+    probing,
+    pushing,
+)
 from .run import Options, Run, opened
 
 
-def setup(config: Config, options: Options) -> None:
-    """Make the directories on every host of the stage."""
+def setup(config: Config, options: Options, *, packages: bool) -> None:
+    """Make the directories on every host of the stage.
+
+    :param packages: install what is lacking of ``system_packages``, too.
+    """
     with opened(config, options) as run:
         run.connect()
         if options.dry:
             probing.probe(run)
             plan.show_setup(run)
+            if packages:
+                fitting.show_packages(run)
             return
         preparing.prepare(run, run.hosts)
         probing.probe(run)
+        if packages:
+            fitting.install_packages(run)
         for host in run.hosts:
             for name in run.facts[host]["shared_missing"]:
                 run.report.say(f"still missing: {host.base_path}/shared/{name}", host.name)
@@ -97,6 +116,7 @@ def update_deps(config: Config, options: Options) -> None:
                 plan.show_bundles(run, bundling.targets(run).values())
                 return
             bundles = bundling.create(run)
+            fitting.verify(run, bundles)
             auditing.gate(run, (bundle.manifest for bundle in bundles.values()))
             preparing_needed(run)
             releases = {host: _incomplete(run, host, bundles[host].manifest.digest) for host in run.hosts}

@@ -120,6 +120,8 @@ OPERATIONS = {
     "prove": "processes.prove",
     "records": "layout.summary",
     "lacking": "install.lacking",
+    "libraries": "libraries.lacking",
+    "packages": "packages.look",
     "cleanup": "releases.cleanup",
     "journal": "journal.append",
 }

@@ -28,7 +28,7 @@ REMEDIES = {
     ExitCode.ROLLED_BACK: "Mend the code and deploy again. The failed release is kept on the hosts for a look.",
     ExitCode.NOT_ROLLED_BACK: "Look at once: ``fab status``, then deploy a mended version or ``fab rollback``.",
     ExitCode.LOCKED: "Wait (``--lock-wait SECONDS``), or ``fab unlock --force`` if nobody deploys.",
-    ExitCode.STAGING: "Read the message (disk, damaged wheel, rsync), then deploy again.",
+    ExitCode.STAGING: "Read the message (disk, damaged wheel, rsync, an import or a module), then deploy again.",
     ExitCode.MIGRATION: "Mend the migration and deploy again. What it changed in the database before it failed stays.",
     ExitCode.INTERRUPTED: "Deploy again; what had been begun was taken back on the hosts that were in reach.",
 }
