@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .create import Bundle, create_bundle, known_bundle
-from .manifest import Manifest, Wheel
+from .manifest import Manifest, Origin, Wheel
 from .target import Target
 from .wheelhouse import Wheelhouse
 
-__all__ = ["Bundle", "Manifest", "Target", "Wheel", "Wheelhouse", "create_bundle", "known_bundle"]
+__all__ = ["Bundle", "Manifest", "Origin", "Target", "Wheel", "Wheelhouse", "create_bundle", "known_bundle"]

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
 from ..errors import BuildError
 from ..version import __version__
-from . import inspect
+from . import inspect, lockcheck
 from .build import Building
 from .lockfile import LockFile, Pin
-from .manifest import Manifest, Wheel
+from .manifest import Manifest, Origin, Wheel
 from .target import Target
 from .wheelhouse import Wheelhouse, sha256
 
@@ -30,11 +31,13 @@ class Bundle:
     """The wheels that satisfy a lock file for a target.
 
     :ivar reused: it was made before; nothing was fetched.
+    :ivar signature: armored, '' where nobody signed it; whoever installs it verifies.
     """
 
     manifest: Manifest
     wheelhouse: Wheelhouse
     reused: bool
+    signature: str = ""
 
     def path(self, wheel: Wheel) -> Path:
         return self.wheelhouse.root / "wheels" / wheel.sha256 / wheel.filename
@@ -43,7 +46,7 @@ class Bundle:
 def known_bundle(lock: Path, target: Target, *, wheelhouse: Wheelhouse) -> Bundle | None:
     """The bundle of this lock file and target, if it was made before and is whole. Opens no connection."""
     manifest = _remembered(LockFile.read(lock), target, wheelhouse, _nobody)
-    return Bundle(manifest, wheelhouse, reused=True) if manifest else None
+    return Bundle(manifest, wheelhouse, True, wheelhouse.signature(manifest)) if manifest else None
 
 
 def create_bundle(
@@ -69,17 +72,17 @@ def create_bundle(
     """
     locked = LockFile.read(lock)
     if manifest := _remembered(locked, target, wheelhouse, warn):
-        return Bundle(manifest, wheelhouse, reused=True)
+        return Bundle(manifest, wheelhouse, True, wheelhouse.signature(manifest))
     pins = locked.select(target)
     ready: dict[str, Wheel] = {}
     for pin in pins:
         if (path := wheelhouse.find(pin.hashes, target)) is not None and _whole(path, warn):
-            ready[pin.name] = _wheel(path, path.parent.name, "index", path.parent.name)
+            ready[pin.name] = _wheel(path, wheelhouse, "index", path.parent.name)
             progress(f"{pin.name} {pin.version}: here already")
             continue
         for sdist in sorted(pin.hashes):
             if (path := wheelhouse.built(sdist, target)) is not None and _whole(path, warn):
-                ready[pin.name] = _wheel(path, path.parent.name, "sdist", sdist)
+                ready[pin.name] = _wheel(path, wheelhouse, "sdist", sdist)
                 progress(f"{pin.name} {pin.version}: built before")
                 break
     lacking = [pin for pin in pins if pin.name not in ready]
@@ -89,15 +92,20 @@ def create_bundle(
     wheels = tuple(sorted(ready.values(), key=lambda wheel: wheel.filename))
     manifest = Manifest(target, locked.sha256, wheels, f"fabric-wheelhouse {__version__}")
     wheelhouse.remember(manifest)
-    return Bundle(manifest, wheelhouse, reused=False)
+    return Bundle(manifest, wheelhouse, False, wheelhouse.signature(manifest))
 
 
 def _remembered(locked: LockFile, target: Target, wheelhouse: Wheelhouse, warn: Hear) -> Manifest | None:
     try:
-        return wheelhouse.bundle(locked.sha256, target)
+        manifest = wheelhouse.bundle(locked.sha256, target)
     except BuildError as error:
         warn(f"{error.where}: {error.what}; the bundle is made again")
         return None
+    if manifest and (problems := lockcheck.problems(locked.select(target), manifest)):
+        # It may have been imported: what a manifest says of its lock file is not taken on trust.
+        warn(f"bundle {manifest.digest[:12]}: {'; '.join(problems)}; the bundle is made again")
+        return None
+    return manifest
 
 
 def _whole(path: Path, warn: Hear) -> bool:
@@ -133,7 +141,7 @@ def _inspect(
 
 
 def _obtain(
-    pins: Iterable[Pin],
+    pins: list[Pin],
     locked: LockFile,
     target: Target,
     wheelhouse: Wheelhouse,
@@ -142,14 +150,26 @@ def _obtain(
     say: Hear,
 ) -> dict[str, Wheel]:
     from . import fetch
+    from .pip import unreachable
 
     pip = _native_pip(target, building)
     with wheelhouse.workspace() as space:
         directory = Path(space)
-        if pip is not None:
-            files = fetch.fetch(pins, locked.sources, [], directory, pip)
-        else:
-            files = _fetch_foreign(list(pins), locked, target, directory, building)
+        try:
+            if pip is not None:
+                files = fetch.fetch(pins, locked.sources, [], directory, pip)
+            else:
+                files = _fetch_foreign(pins, locked, target, directory, building)
+        except BuildError as error:
+            if not unreachable(error.output):
+                raise
+            names = ", ".join(f"{pin.name} {pin.version}" for pin in pins)
+            raise BuildError(
+                f"not in the wheelhouse, and no index is in reach: {names}",
+                where=str(locked.path),
+                output=error.output,
+                hint="is the index in reach? Without one: fab bundle.import FILE, of a bundle made for this lock file",
+            ) from None
         obtained = {}
         by_name = {pin.name: pin for pin in pins}
         for path in files:
@@ -163,7 +183,7 @@ def _obtain(
                     f"{path.name} has a hash that is not in the lock file: {value}", where=str(locked.path)
                 )
             if path.suffix == ".whl":
-                obtained[name] = _take(path, target, wheelhouse)
+                obtained[name] = _take(path, target, wheelhouse, _index(locked))
                 progress(f"{name} {version}: fetched")
             else:
                 progress(f"{name} {version}: building from source")
@@ -239,24 +259,39 @@ def _built(
     from . import build
 
     made = build.build(sdist, target, space, building, options=locked.sources, hear=hear)
-    digest = wheelhouse.add(made.wheel)
-    how = {"builder": made.builder, "tools": dict(made.tools), "grafted": list(made.grafted)}
-    wheelhouse.remember_built(value, target, digest, **how)
+    builder = made.builder.partition(" ")[0]
+    origin = Origin("sdist", value, _index(locked), builder=builder, tools=dict(made.tools), grafted=made.grafted)
+    digest = wheelhouse.add(made.wheel, origin)
+    wheelhouse.remember_built(value, target, digest)
     path = wheelhouse.root / "wheels" / digest / made.wheel.name
     grafted = f"; grafted: {', '.join(Path(each).name for each in made.grafted)}" if made.grafted else ""
-    return _wheel(path, digest, "sdist", value), f"{made.builder}{grafted}"
+    return _wheel(path, wheelhouse, "sdist", value), f"{made.builder}{grafted}"
 
 
-def _take(path: Path, target: Target, wheelhouse: Wheelhouse) -> Wheel:
+def _take(path: Path, target: Target, wheelhouse: Wheelhouse, index: str) -> Wheel:
     if not target.fits(path.name):
         raise BuildError(f"{path.name} does not fit {target.name}")
-    value = wheelhouse.add(path)
-    return _wheel(wheelhouse.root / "wheels" / value / path.name, value, "index", value)
+    value = wheelhouse.add(path, Origin("index", sha256(path), index=index))
+    return _wheel(wheelhouse.root / "wheels" / value / path.name, wheelhouse, "index", value)
 
 
-def _wheel(path: Path, value: str, source: str, source_sha256: str) -> Wheel:
+def _wheel(path: Path, wheelhouse: Wheelhouse, kind: str, origin_sha256: str) -> Wheel:
+    """A wheel of the wheelhouse, with where it came from: as it was kept, or as far as is known."""
     name, version, _, _ = parse_wheel_filename(path.name)
-    return Wheel(path.name, value, path.stat().st_size, name, str(version), source, source_sha256)
+    value = path.parent.name
+    origin = wheelhouse.origin(value)
+    if origin is None or (origin.kind, origin.sha256) != (kind, origin_sha256):
+        origin = Origin(kind, origin_sha256)
+    return Wheel(path.name, value, path.stat().st_size, name, str(version), origin)
+
+
+def _index(locked: LockFile) -> str:
+    """The index that all files must have come from, where the lock file names one and no other place; '' else."""
+    words = [word for option in locked.options for word in option.split("=", 1)]
+    if any(word in ("--extra-index-url", "--find-links", "-f", "--no-index") for word in words):
+        return ""
+    found = [url for word, url in pairwise(words) if word in ("-i", "--index-url")]
+    return found[0] if len(found) == 1 else ""
 
 
 def _project(path: Path) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What an ELF file says of itself: machine, libraries, symbol versions, search paths. Reads; judges nothing.
+"""What an ELF file says of itself: machine, libraries, symbol versions, paths paths. Reads; judges nothing.
 
 System V ABI, "Dynamic Linking"; the GNU symbol versions as in the Linux Standard Base, "Symbol Versioning".
 """
@@ -25,24 +25,32 @@ _WEAK = 2  # VER_FLG_WEAK: the loader goes on where that version is lacking
 
 
 @dataclass(frozen=True, slots=True)
-class Elf:
+class Needs:
     """One shared library or program.
 
     :ivar machine: as ``uname -m`` says, or the name that the ELF specification has for one that is not known here.
     :ivar soname: '' where it has none.
     :ivar needed: the libraries that the loader must find (DT_NEEDED).
-    :ivar search: the folders of DT_RPATH and DT_RUNPATH, as they are written.
+    :ivar paths: where they are looked for first (DT_RPATH, DT_RUNPATH), as it is written, with ``$ORIGIN``.
     :ivar versions: the symbol versions that it needs, such as ``GLIBC_2.17``, weak ones left out.
     """
 
     machine: str
     soname: str
     needed: tuple[str, ...]
-    search: tuple[str, ...]
-    versions: tuple[str, ...]
+    paths: tuple[str, ...]
+    versions: tuple[str, ...] = ()
 
 
-def read(stream: IO[bytes]) -> Elf | None:
+def read(stream: IO[bytes]) -> Needs | None:
+    """What the file in *stream* needs; None where it is no ELF file, or a damaged one."""
+    try:
+        return examine(stream)
+    except ValueError:
+        return None
+
+
+def examine(stream: IO[bytes]) -> Needs | None:
     """A shared library or program; None for anything else, an object file for the linker included.
 
     :raises ValueError: it begins as one and cannot be read.
@@ -72,23 +80,23 @@ def undefined(stream: IO[bytes]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _read(file: Any) -> Elf | None:
+def _read(file: Any) -> Needs | None:
     if file.header.e_type not in ("ET_DYN", "ET_EXEC"):
         return None
     code = file.header.e_machine
     machine = _MACHINES.get((code, file.elfclass, file.little_endian), str(code))
     dynamic = next(file.iter_segments("PT_DYNAMIC"), None)
     if dynamic is None:
-        return Elf(machine, "", (), (), ())
-    soname, needed, search = "", [], []
+        return Needs(machine, "", (), (), ())
+    soname, needed, paths = "", [], []
     for tag in dynamic.iter_tags():
         if tag.entry.d_tag == "DT_NEEDED":
             needed.append(tag.needed)
         elif tag.entry.d_tag == "DT_SONAME":
             soname = tag.soname
         elif tag.entry.d_tag in ("DT_RPATH", "DT_RUNPATH"):
-            search += (tag.rpath if tag.entry.d_tag == "DT_RPATH" else tag.runpath).split(":")
-    return Elf(machine, soname, tuple(needed), tuple(search), _versions(file))
+            paths += (tag.rpath if tag.entry.d_tag == "DT_RPATH" else tag.runpath).split(":")
+    return Needs(machine, soname, tuple(needed), tuple(paths), _versions(file))
 
 
 def _versions(file: Any) -> tuple[str, ...]:

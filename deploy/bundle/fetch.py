@@ -22,9 +22,8 @@ def download(
 
 def wheels_for(target: Target) -> list[str]:
     """pip's options for another machine: wheels only, for each platform tag that fits."""
-    minor = int(target.python.split(".")[1])
-    # pip takes the newest Python for abi3 wheels itself, given the target's version.
-    abis = [f"cp3{minor}", "abi3", "none"]
+    # pip takes older Pythons for wheels of the stable ABI itself, given the target's version.
+    abis = [*target.abis, "abi3t" if "t" in target.abis[0] else "abi3", "none"]
     return [
         "--only-binary=:all:", "--implementation=cp", f"--python-version={target.python}",
         *(f"--abi={abi}" for abi in abis), *(f"--platform={tag}" for tag in target.platforms()),

@@ -31,8 +31,6 @@ _MUSL = re.compile(r"musllinux_\d+_\d+_\w+")
 _OLDER = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 # PEP 3149: "<name>.<SOABI>.so"; ".abi3.so" is PEP 384's.
 _SUFFIX = re.compile(r"(\.cpython-\d+[a-z]*(?:-[\w-]+)?|\.abi3|\.pypy[\w-]+)?\.so")
-# Debian's multiarch names, which CPython takes over into SOABI, where they are not the machine's.
-_MULTIARCH = {"i686": "i386", "armv7l": "arm", "ppc64le": "powerpc64le"}
 # Only root writes there; anywhere else, who can write to the folder can run code in the application.
 _SYSTEM = ("/lib", "/lib64", "/usr", "/opt")
 
@@ -100,7 +98,7 @@ def read(path: Path) -> Contents:
                         continue
                 content = io.BytesIO(archive.read(member))
                 try:
-                    if (found := elf.read(content)) is not None:
+                    if (found := elf.examine(content)) is not None:
                         compiled.append(_judged(member.filename, found, content, abi3))
                 except ValueError as error:
                     problems.append(f"{member.filename}: {error}")
@@ -140,15 +138,11 @@ def refusal(contents: Contents, target: Target, package: str, found: Collection[
 
 def suffixes(target: Target) -> tuple[str, ...]:
     """What the names of extension modules may end in for that Python to import them, the best first (PEP 3149)."""
-    machine = _MULTIARCH.get(target.machine, target.machine)
-    kernel = "linux-gnueabihf" if target.machine == "armv7l" else "linux-gnu"
-    names = [f"{machine}-{kernel}"]
-    if target.libc == "musl":
-        musl = f"{machine}-{kernel.replace('gnu', 'musl')}"
-        # Since 3.11 CPython tells musl from glibc there; before, it depends on who built it.
-        names = [musl] if int(target.python.split(".")[1]) >= 11 else [musl, *names]
-    soabi = f".cpython-{target.python.replace('.', '')}"
-    return (*(f"{soabi}-{name}.so" for name in names), ".abi3.so", ".so")
+    own = target.ext_suffixes or (target.ext_suffix,)
+    if not target.ext_suffixes and target.libc == "musl" and int(target.python.split(".")[1]) < 11:
+        # Before 3.11 it depends on who built CPython whether it tells musl from glibc there.
+        own = (*own, target.ext_suffix.replace("linux-musl", "linux-gnu"))
+    return (*own, *(each for each in (".abi3.so", ".so") if each not in own))
 
 
 def _reasons(file: Compiled, target: Target, tags: Collection[Tag]) -> Iterator[str]:
@@ -192,7 +186,7 @@ def _modules(contents: Contents, target: Target) -> Iterator[str]:
             yield f"{files[0]}: Python {target.python} on the target does not import it; it imports *{fitting[0]}"
 
 
-def _judged(path: str, file: elf.Elf, content: io.BytesIO, abi3: bool) -> Compiled:
+def _judged(path: str, file: elf.Needs, content: io.BytesIO, abi3: bool) -> Compiled:
     versions = [(int(match[1]), int(match[2])) for each in file.versions if (match := _GLIBC.fullmatch(each))]
     if "GLIBC_ABI_DT_RELR" in file.versions:
         versions.append((2, 36))  # packed relocations, which a loader before that does not know
@@ -204,7 +198,7 @@ def _judged(path: str, file: elf.Elf, content: io.BytesIO, abi3: bool) -> Compil
         unlimited, limited = _stable(elf.undefined(content))
     private = "GLIBC_PRIVATE" in file.versions
     return Compiled(
-        path, file.machine, file.soname, file.needed, file.search, max(versions, default=None), private, unlimited,
+        path, file.machine, file.soname, file.needed, file.paths, max(versions, default=None), private, unlimited,
         limited,
     )  # fmt: skip
 

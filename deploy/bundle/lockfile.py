@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.markers import Marker
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
@@ -21,6 +22,7 @@ from .target import Target
 
 # Options that say where wheels come from; pip gets them as they are.
 _SOURCES = ("-i", "--index-url", "--extra-index-url", "--no-index", "-f", "--find-links", "--trusted-host", "--pre")
+_QUOTED = re.compile(r"\"([^\"]*)\"")
 _HASH = re.compile(r"(?:^|\s)--hash[= ]sha256:([0-9a-f]{64})(?=\s|$)")
 
 
@@ -112,13 +114,13 @@ class LockFile:
     def select(self, target: Target) -> tuple[Pin, ...]:
         """The pins whose markers hold for *target*.
 
-        :raises BuildError: a project is pinned twice.
+        :raises BuildError: a project is pinned twice, or a marker asks for the kernel, which targets do not tell.
         """
         environment = target.markers()
         selected: dict[str, Pin] = {}
         for pin in self.pins:
             marker = pin.requirement.marker
-            if marker is not None and not marker.evaluate(environment):
+            if marker is not None and not self._holds(marker, environment):
                 continue
             other = selected.setdefault(pin.name, pin)
             if other is not pin and other.requirement.specifier != pin.requirement.specifier:
@@ -127,6 +129,20 @@ class LockFile:
                     where=str(self.path),
                 )
         return tuple(selected.values())
+
+    def _holds(self, marker: Marker, environment: dict[str, str]) -> bool:
+        text = str(marker)
+        asked = [name for name in ("platform_release", "platform_version") if name in text]
+        holds = marker.evaluate(environment)
+        # With any of these values it must be the same, or it depends on what each host has for itself.
+        values = ["0", "9999", *_QUOTED.findall(text)] if asked else []
+        if any(marker.evaluate({**environment, **dict.fromkeys(asked, value)}) != holds for value in values):
+            raise BuildError(
+                f"a marker depends on the kernel of each host: {text}",
+                where=str(self.path),
+                hint="a bundle is for all hosts of a target; lock for one kind of system, without that marker",
+            )
+        return holds
 
 
 def _lines(path: Path, seen: frozenset[Path] = frozenset()) -> Iterator[tuple[str, str]]:

@@ -67,10 +67,11 @@ def last_words(said: str) -> str:
 
 def nothing_fits(said: str) -> bool:
     """Whether pip found no file that fits, by what it said; an index that is out of reach is another matter."""
-    return "No matching distribution" in said and not _unreachable(said)
+    return "No matching distribution" in said and not unreachable(said)
 
 
-def _unreachable(said: str) -> bool:
+def unreachable(said: str) -> bool:
+    """Whether pip reached no index, by what it said."""
     # pip tells of each attempt, and then that it found no file.
     return any(words in said for words in ("connection broken", "ConnectionError", "Read timed out"))
 
@@ -79,7 +80,7 @@ def advice(said: str) -> str:
     """What to do about what pip, or a build, said; '' where nobody knows."""
     if "THESE PACKAGES DO NOT MATCH THE HASHES" in said:
         return "a file is not the one that was locked: somebody changed it, or the lock file needs to be made again"
-    if _unreachable(said):
+    if unreachable(said):
         return "is the index in reach? A bundle that exists already needs no network"
     if (
         "Python.h" in said

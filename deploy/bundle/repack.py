@@ -90,12 +90,12 @@ def _searching_inside(name: str, data: bytes) -> bytes:
     if not data.startswith(elf.MAGIC):
         return data
     try:
-        found = elf.read(io.BytesIO(data))
+        found = elf.examine(io.BytesIO(data))
     except ValueError:
         return data  # inspection tells of it, with the file's name
-    if found is None or not any(unsafe(folder) for folder in found.search):
+    if found is None or not any(unsafe(folder) for folder in found.paths):
         return data
-    kept = [folder for folder in found.search if not unsafe(folder)]
+    kept = [folder for folder in found.paths if not unsafe(folder)]
     # Setting it overwrites the old one; removing alone would leave its words in the file.
     changes = [["--set-rpath", ":".join(kept)], *([] if kept else [["--remove-rpath"]])]
     with tempfile.TemporaryDirectory() as folder:

@@ -6,12 +6,16 @@ from pathlib import Path
 
 from .loading import load
 from .models import (
+    Audit,
     BuildContainer,
     Builder,
     BuildHost,
+    Bundle,
+    Check,
     Command,
     Health,
     HostSettings,
+    Ignore,
     LocalBuilder,
     Lock,
     Migrate,
@@ -22,6 +26,7 @@ from .models import (
     Source,
     Supervisor,
     Systemd,
+    SystemPackages,
     TargetSettings,
     Touch,
 )
@@ -29,9 +34,35 @@ from .schema import json_schema
 from .stages import SECTION_KEYS, choose_stage, resolve
 
 __all__ = [
-    "SECTION_KEYS", "BuildContainer", "BuildHost", "Builder", "Command", "Health", "HostSettings", "LocalBuilder",
-    "Lock", "Migrate", "Service", "Settings", "Shared", "Signal", "Source", "Supervisor", "Systemd",
-    "TargetSettings", "Touch", "choose_stage", "json_schema", "load", "relative_to", "resolve",
+    "SECTION_KEYS",
+    "Audit",
+    "BuildContainer",
+    "BuildHost",
+    "Builder",
+    "Bundle",
+    "Check",
+    "Command",
+    "Health",
+    "HostSettings",
+    "Ignore",
+    "LocalBuilder",
+    "Lock",
+    "Migrate",
+    "Service",
+    "Settings",
+    "Shared",
+    "Signal",
+    "Source",
+    "Supervisor",
+    "SystemPackages",
+    "Systemd",
+    "TargetSettings",
+    "Touch",
+    "choose_stage",
+    "json_schema",
+    "load",
+    "relative_to",
+    "resolve",
 ]  # fmt: skip
 
 

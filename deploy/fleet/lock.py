@@ -129,12 +129,11 @@ class DeployLock:
                 session = None  # a lost connection is the deploy's own to report
 
     def last_request(self) -> Operations:
-        """What lets go of the lock, to be sent behind the run's last work; leaving sends it again only if it failed."""
-        self._done.set()
+        """What lets go of the lock, to be sent behind the run's last work; until then it is extended as ever."""
         return [("unlock", {"token": self._token})]
 
     def was_released(self) -> None:
-        """The answer to :meth:`last_request` has come."""
+        """The answer to :meth:`last_request` has come, so leaving has nothing to do."""
         self._released = True
 
     def _release(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import TypeVar
@@ -12,6 +13,8 @@ from ..host.connection import Host
 T = TypeVar("T")
 
 PARALLEL = 30
+GRACE_S = 10.0
+"""How long an interrupted command may take to end."""
 
 
 def each(hosts: Sequence[Host], work: Callable[[Host], T]) -> dict[Host, T]:
@@ -28,7 +31,9 @@ def each(hosts: Sequence[Host], work: Callable[[Host], T]) -> dict[Host, T]:
 def attempt(hosts: Sequence[Host], work: Callable[[Host], T]) -> tuple[dict[Host, T], dict[Host, DeployError]]:
     """Run *work* on all hosts in parallel; what succeeded and what failed.
 
-    An interrupt closes what the workers wait on, so that they end, and goes on upwards.
+    An interrupt closes what the workers wait on, so that they end, and goes on upwards. A command of the user's cannot
+    be called back, and what follows (a rollback) must not race with it, so it gets some time to end; a second
+    interrupt takes that away.
     """
     results: dict[Host, T] = {}
     failures: dict[Host, DeployError] = {}
@@ -41,8 +46,11 @@ def attempt(hosts: Sequence[Host], work: Callable[[Host], T]) -> tuple[dict[Host
                 _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for host in hosts:
-                host.abandon()
+            try:
+                _let_end(hosts)
+            finally:
+                for host in hosts:
+                    host.abandon()
             raise
     for future, host in futures.items():
         try:
@@ -50,3 +58,11 @@ def attempt(hosts: Sequence[Host], work: Callable[[Host], T]) -> tuple[dict[Host
         except DeployError as error:
             failures[host] = error
     return {host: results[host] for host in hosts if host in results}, failures
+
+
+def _let_end(hosts: Sequence[Host]) -> None:
+    for host in hosts:
+        host.stop()
+    deadline = time.monotonic() + GRACE_S
+    while any(host.runs_command for host in hosts) and time.monotonic() < deadline:
+        time.sleep(0.02)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from ..bundle import Bundle, Target, Wheelhouse, create_bundle, known_bundle
-from ..config import TargetSettings, relative_to
+from ..bundle import Bundle, Target, Wheelhouse, create_bundle, known_bundle, targetfile
+from ..config import relative_to
 from ..host.connection import Host
+from . import matching, signing
 from .building import building
 from .run import Run
 
@@ -14,18 +15,8 @@ Bundles = Mapping[Host, Bundle]
 
 
 def targets(run: Run) -> dict[Host, Target]:
-    """What each host's wheels must fit; needs the facts of a probe unless the configuration names the target."""
-    configured = run.settings.target
-    if configured == "local":
-        return dict.fromkeys(run.hosts, Target.local())
-    if isinstance(configured, TargetSettings):
-        return dict.fromkeys(run.hosts, Target.parse(configured.model_dump()))
-    return {host: Target.from_facts(run.facts[host]) for host in run.hosts}
-
-
-def needs_probe(run: Run) -> bool:
-    """Whether the hosts have to be asked for their target."""
-    return run.settings.target == "auto"
+    """What each host's bundle is made for; needs the facts of a probe."""
+    return {host: matching.match(run, host).target for host in run.hosts}
 
 
 def known(run: Run, target: Target) -> Bundle | None:
@@ -33,32 +24,49 @@ def known(run: Run, target: Target) -> Bundle | None:
     return known_bundle(relative_to(run.directory, run.settings.requirements), target, wheelhouse=Wheelhouse())
 
 
+def all_known(run: Run) -> Bundles:
+    """The bundles that were made before, of the hosts that have one."""
+    by_host = targets(run)
+    made = {target: known(run, target) for target in dict.fromkeys(by_host.values())}
+    return {host: bundle for host, target in by_host.items() if (bundle := made[target]) is not None}
+
+
 def create(run: Run) -> Bundles:
     """The bundle of each host; hosts with the same target share one.
+
+    :raises BuildError: a wheel cannot be had for a target.
+    """
+    by_host = targets(run)
+    made = make(run, by_host.values())
+    return {host: made[target] for host, target in by_host.items()}
+
+
+def make(run: Run, wanted: Iterable[Target]) -> dict[Target, Bundle]:
+    """A bundle for each of *wanted*.
 
     :raises BuildError: a wheel cannot be had for a target.
     """
     lock = relative_to(run.directory, run.settings.requirements)
     wheelhouse = Wheelhouse()
     made: dict[Target, Bundle] = {}
-    by_host = targets(run)
-    for target in by_host.values():
-        if target not in made:
-            with run.report.step("bundle", target.name) as step:
-                bundle = create_bundle(
-                    lock,
-                    target,
-                    wheelhouse=wheelhouse,
-                    building=building(run, target),
-                    accept=run.settings.accept_wheels,
-                    progress=step.progress,
-                    say=run.report.say,
-                    warn=run.report.warn,
-                )
-                made[target] = bundle
-                verb = "is there already" if bundle.reused else "created"
-                count = len(bundle.manifest.wheels)
-                step.outcome = (
-                    f"bundle {bundle.manifest.digest[:12]} {verb}: {count} {'wheel' if count == 1 else 'wheels'}"
-                )
-    return {host: made[target] for host, target in by_host.items()}
+    for target, name in targetfile.names(wanted).items():
+        with run.report.step("bundle", name) as step:
+            bundle = create_bundle(
+                lock,
+                target,
+                wheelhouse=wheelhouse,
+                building=building(run, target),
+                accept=run.settings.accept_wheels,
+                progress=step.progress,
+                say=run.report.say,
+                warn=run.report.warn,
+            )
+            bundle, signer = signing.signed(run.settings, run.directory, bundle)
+            made[target] = bundle
+            verb = "is there already" if bundle.reused else "created"
+            count = len(bundle.manifest.wheels)
+            step.outcome = (
+                f"bundle {bundle.manifest.digest[:12]} {verb}: {count} {'wheel' if count == 1 else 'wheels'}"
+                + (f", signed by {signer}" if signer else "")
+            )
+    return made

@@ -77,6 +77,9 @@ class Host:
         self.deploy_user = deploy_user or self._connection.user
         self._sessions: dict[str, Session] = {}
         self._mutex = threading.Lock()
+        self._stopping = False
+        self._no_command = threading.Event()
+        self._no_command.set()
 
     def __repr__(self) -> str:
         return f"<Host {self.name}>"
@@ -118,9 +121,19 @@ class Host:
             session.close()
         self._sessions.clear()
 
+    def stop(self) -> None:
+        """Begin no other command of the user's until :meth:`abandon`."""
+        self._stopping = True
+
+    @property
+    def runs_command(self) -> bool:
+        """Whether a command of the user's is running: it goes on, on the host, whatever becomes of the connection."""
+        return not self._no_command.is_set()
+
     def abandon(self) -> None:
         """Cut the connection, so that whoever waits on it is woken; the next use logs in again."""
         self.close()
+        self._stopping = False
 
     @property
     def sudo_password(self) -> str:
@@ -214,7 +227,15 @@ class Host:
         Its output is captured, both streams together; standard input is empty.
         """
         connection = self.connection
-        user = user or self.login
+        if self._stopping:
+            raise ConnectionFailed("interrupted", where=self.name)
+        self._no_command.clear()
+        try:
+            return self._run(connection, command, user or self.login, timeout_s)
+        finally:
+            self._no_command.set()
+
+    def _run(self, connection: Connection, command: str, user: str, timeout_s: float | None) -> CommandResult:
         settings: dict[str, Any] = {"hide": True, "warn": True, "in_stream": False, "echo": False, "timeout": timeout_s}
         with self.lost_means_failed():
             try:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import disk, releases, venvs, wheelstore
+from . import checking, disk, releases, signature, venvs, wheelstore
 from .failure import Failure
 from .layout import Layout
 from .wheelstore import Stored
@@ -43,14 +43,19 @@ def install(
     wheels: list[dict[str, Any]],
     release: str,
     manifest: dict[str, Any],
+    check: dict[str, Any],
     progress: Callable[[str], None],
+    signed: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Make the venv of a bundle, and complete *release* with it ('' to make only the venv).
+    """Make the venv of a bundle, check it, and complete *release* with it ('' to make only the venv).
 
-    :returns: ``missing``: the SHA-256 of wheels that have to be sent first (then nothing was done), else ``venv``
-        and ``reused``.
+    :param check: what :func:`checking.check` is told: ``imports_of`` and ``ignore``.
+    :param signed: ``manifest``, the hash of the whole manifest, and its ``signature``, '' where nobody signed.
+    :returns: ``missing``: the SHA-256 of wheels that have to be sent first (then nothing was done), else ``venv``,
+        ``reused`` and ``checked``; with problems in the last, the release is not complete.
     """
     check_digest(target, wheels, digest)
+    signature.check(layout, digest, manifest.get("lock", ""), **(signed or {"manifest": "", "signature": ""}))
     name = venv_name(digest)
     reused = venvs.exists(layout.base, name)
     if not reused:
@@ -58,28 +63,49 @@ def install(
         if missing:
             return {"missing": missing}
         disk.sweep(layout.path("venvs"))
-        damaged = verified(layout, wheels)
-        if damaged:
-            return {"missing": damaged}
         progress("compiling bytecode")
         wheelstore.compile_lacking(layout.base, opened(layout, wheels))
         progress("assembling the venv")
-        venvs.assemble(layout.base, name, opened(layout, wheels))
-    if release:
+        damaged = _assemble(layout, name, opened(layout, wheels))
+        if damaged:
+            disk.sweep(layout.path("venvs"))
+            return {"missing": thrown_out(layout, damaged)}
+    progress("checking modules and imports")
+    checked = checking.check(layout, name, release, **check)
+    if release and not checked["problems"]:
         releases.complete(layout, release, name, {**manifest, "bundle": digest})
-    return {"missing": [], "venv": name, "reused": reused}
+    return {"missing": [], "venv": name, "reused": reused, "checked": checked}
+
+
+def _assemble(layout: Layout, name: str, stored: list[Stored]) -> dict[str, str]:
+    """Make the venv, unless wheels are damaged: these, as :meth:`wheelstore.Verification.damaged` says.
+
+    Making and verifying both go through the whole store, so they do it at the same time; a venv that has no name yet is
+    nobody's.
+    """
+    with wheelstore.Verification(stored) as verification:
+        try:
+            partial = venvs.make(layout.base, name, stored)
+        except (Failure, OSError):
+            if damaged := verification.damaged():  # that is why
+                return damaged
+            raise
+        if damaged := verification.damaged():
+            return damaged
+    venvs.place(layout.base, name, partial)
+    return {}
 
 
 def opened(layout: Layout, wheels: list[dict[str, Any]]) -> list[Stored]:
     return [wheelstore.open_stored(layout.base, wheel["sha256"]) for wheel in wheels]
 
 
-def verified(layout: Layout, wheels: list[dict[str, Any]]) -> list[str]:
-    """Read what a venv would be made of; the wheels that are damaged leave the store, and have to be sent again.
+def thrown_out(layout: Layout, damaged: dict[str, str]) -> list[str]:
+    """Remove damaged wheels from the store; they have to be sent again.
 
+    :param damaged: as :meth:`wheelstore.Verification.damaged` says.
     :raises Failure: a venv holds links into a damaged wheel, so that one is damaged, too: a person has to know.
     """
-    damaged = wheelstore.damaged(opened(layout, wheels))
     shared = ""
     for sha256, what in damaged.items():
         if holders := venvs.holders(layout.base, sha256):

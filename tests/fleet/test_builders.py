@@ -25,8 +25,8 @@ from tests.fleet.machines import Fleet
 from tests.fleet.project import Outcome, Project
 from tests.sources import sdist, sha256
 
-BOOKWORM = Target("3.11", "linux", "x86_64", "glibc", (2, 36))
-TRIXIE_ARM = Target("3.13", "linux", "aarch64", "glibc", (2, 41))
+BOOKWORM = Target.parse({"python": "3.11", "platform": "manylinux_2_36_x86_64"})
+TRIXIE_ARM = Target.parse({"python": "3.13", "platform": "manylinux_2_41_aarch64"})
 
 
 LEFT_BEHIND = "ls -d /tmp/fabric-wheelhouse-* 2>/dev/null; pgrep -f '[w]ork.py'; true"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,23 @@ def test_a_command_of_the_deploy_user_runs_in_the_release(make: Callable[..., Pr
     web.run("systemctl stop 'run-*.service'")
     project.version("three")
     assert "the restart failed" in project.fab("deploy", expect=7).output
+
+
+def test_an_interrupted_restart_ends_before_the_one_that_goes_back(make: Callable[..., Project], web: Machine) -> None:
+    """What was started on the host cannot be called back; two restarts at once would race."""
+    log = "$DEPLOY_BASE/shared/restarts"
+    restart = "sudo -n systemctl restart tiny.service"
+    project = make(manager="command", command=f"echo begin >> {log}; sleep 2; {restart}; echo end >> {log}")
+    web.sudoers("deploy ALL=(ALL) NOPASSWD: ALL\nguestbook ALL=(root) NOPASSWD: /usr/bin/systemctl\n")
+    project.fab("deploy")
+    web.run("rm /srv/tiny/shared/restarts")
+    project.version("two")
+    process = project.start("deploy")
+    project.kill_when(process, lambda: web.exists("/srv/tiny/shared/restarts"), signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert web.read("/srv/tiny/shared/restarts").split() == ["begin", "end", "begin", "end"]
+    assert project.serving(web)["version"] == "one"
 
 
 def test_a_sick_release_of_a_third_user_is_not_covered_by_the_old_process(

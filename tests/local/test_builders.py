@@ -32,9 +32,9 @@ needs_headers = pytest.mark.skipif(
 needs_zig = pytest.mark.skipif(zig.program() is None, reason="ziglang is not installed (bin/venv requirements-dev.txt)")
 pytestmark = needs_headers
 
-OLD = Target(PYTHON, "linux", "x86_64", "glibc", (2, 17))
-ARM = Target(PYTHON, "linux", "aarch64", "glibc", (2, 31))
-MUSL = Target(PYTHON, "linux", "x86_64", "musl", (1, 2))
+OLD = Target.parse({"python": PYTHON, "platform": "manylinux_2_17_x86_64"})
+ARM = Target.parse({"python": PYTHON, "platform": "manylinux_2_31_aarch64"})
+MUSL = Target.parse({"python": PYTHON, "platform": "musllinux_1_2_x86_64"})
 
 
 def made(source: Path, target: Target, directory: Path, *builders: Builder, options: tuple[str, ...] = ()) -> Made:
@@ -146,7 +146,7 @@ def test_what_a_cross_build_needs_is_built_for_this_machine(tmp_path: Path) -> N
 @needs_compiler
 def test_what_every_builder_said_is_told_in_order_and_the_compiler_has_the_last_word(tmp_path: Path) -> None:
     source = sdist(tmp_path, more="#error the moon is missing")
-    foreign = Target(PYTHON, "linux", "riscv64", "glibc", (2, 39))
+    foreign = Target.parse({"python": PYTHON, "platform": "manylinux_2_39_riscv64"})
     with pytest.raises(BuildError) as caught:
         made(source, foreign, tmp_path / "one", Native())
     assert str(caught.value).startswith(

@@ -170,10 +170,17 @@ class Project:
         (self.directory / "requirements.txt").write_text(f"--index-url {self.index.url}\n" + "".join(lines))
 
     def create(self, expect: int = 0) -> str:
-        own = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
-        environment = {**own, "XDG_CACHE_HOME": str(self.cache), "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "1"}
+        return self.fab("create-bundle", expect=expect)
+
+    def fab(self, *words: str | Path, expect: int = 0, **variables: str) -> str:
+        """What `fab WORDS` says, with its own wheelhouse and home, and some variables besides."""
+        own = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "SSH_", "SOURCE_DATE"))}
+        environment = {
+            **own, "XDG_CACHE_HOME": str(self.cache), "HOME": str(self.cache.parent), "PIP_CONFIG_FILE": os.devnull,
+            "PIP_RETRIES": "1", **variables,
+        }  # fmt: skip
         done = subprocess.run(
-            [FAB, "create-bundle"],
+            [FAB, *words],
             cwd=self.directory,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -355,8 +362,8 @@ def test_a_wheel_that_is_not_what_its_name_says_is_refused_unless_accepted(proje
 def test_what_built_a_wheel_is_told_and_kept(project: Project, index: Index) -> None:
     project.lock(index.sdist())
     assert "native 1.0: built from source by native" in project.create()
-    (kept,) = project.cache.glob("fabric-wheelhouse/built/*.json")
-    document = json.loads(kept.read_text())
+    (kept,) = project.cache.glob("fabric-wheelhouse/bundles/*.json")
+    document = json.loads(kept.read_text())["wheels"][0]["origin"]
     assert (document["builder"], document["grafted"]) == ("native", [])
     assert document["tools"]["python"].startswith(Target.local().python)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from packaging.tags import sys_tags
 
-from deploy.bundle import Manifest, Target, Wheel
+from deploy.bundle import Manifest, Origin, Target, Wheel
 from deploy.bundle.lockfile import LockFile
 from deploy.errors import BuildError, ConfigurationError
 
@@ -104,7 +104,7 @@ def test_a_project_that_is_pinned_twice_for_a_target_is_refused(tmp_path: Path) 
         lock(tmp_path, f"a==1 {HASH}\na==2 {HASH}\n").select(BOOKWORM)
 
 
-WHEEL = Wheel("a-1-py3-none-any.whl", "0" * 64, 10, "a", "1", "index", "0" * 64)
+WHEEL = Wheel("a-1-py3-none-any.whl", "0" * 64, 10, "a", "1", Origin("index", "0" * 64))
 
 
 def test_a_manifest_is_read_as_it_was_written() -> None:

@@ -170,7 +170,7 @@ def test_a_wheel_is_read_once(tmp_path: Path) -> None:
 
 
 def test_the_published_image_that_fits_is_chosen_and_its_python() -> None:
-    bookworm = Target("3.11", "linux", "x86_64", "glibc", (2, 36))
+    bookworm = Target.parse({"python": "3.11", "platform": "manylinux_2_36_x86_64"})
     assert published(bookworm) == "quay.io/pypa/manylinux_2_34_x86_64"
     assert published(replace(bookworm, version=(2, 31))) == "quay.io/pypa/manylinux_2_28_x86_64"
     centos = replace(bookworm, version=(2, 17), machine="aarch64")
@@ -183,7 +183,7 @@ def test_the_published_image_that_fits_is_chosen_and_its_python() -> None:
 
 
 def test_the_engines_command_line_has_no_network_and_names_a_foreign_platform() -> None:
-    target = Target("3.11", "linux", "s390x", "glibc", (2, 34))
+    target = Target.parse({"python": "3.11", "platform": "manylinux_2_34_s390x"})
     assert run_command("docker", published(target), target, ["--memory=2g"], ["python", "-c", "pass"]) == [
         "docker", "run", "--rm", "--interactive", "--network=none", "--platform", "linux/s390x", "--memory=2g",
         "quay.io/pypa/manylinux_2_34_s390x", "python", "-c", "pass",
@@ -192,6 +192,6 @@ def test_the_engines_command_line_has_no_network_and_names_a_foreign_platform() 
 
 def test_an_engine_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    target = Target("3.11", "linux", "x86_64", "glibc", (2, 36))
+    target = Target.parse({"python": "3.11", "platform": "manylinux_2_36_x86_64"})
     assert container(target).unfit(target) == "neither podman nor docker is installed"
     assert container(target, "docker").unfit(target) == "docker is not installed"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ..inspect import suffixes
 from ..target import Target
 
 DATA = "_sysconfigdata_of_the_target"
@@ -111,7 +110,7 @@ def sysconfig_data(target: Target, folder: str) -> dict[str, str | int]:
     :param folder: where :func:`write` put headers and compiler.
     """
     python = target.python
-    suffix = suffixes(target)[0]
+    suffix = target.ext_suffix
     soabi = suffix[1:].removesuffix(".so")
     include = f"{folder}/include/python{python}"
     return {
