@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from .run import Run
 Releases = Mapping[Host, str]
 
 PROOF_TIMEOUT_S = 30.0
+START_LIMIT_S = 11.0
+"""A little more than systemd's default interval in which it counts starts."""
 
 
 class NotHealthy(DeployError):
@@ -70,15 +73,17 @@ def switch(run: Run, host: Host, release: str) -> None:
         step.outcome = f"current is {release}"
 
 
-def restart_and_look(run: Run, host: Host, release: str) -> None:
+def restart_and_look(run: Run, host: Host, release: str, *, insist: bool = False) -> None:
     """Restart the service, then wait until it is healthy and proven to run *release*."""
-    restart(run, host, release)
+    restart(run, host, release, insist=insist)
     look(run, host, release)
 
 
-def restart(run: Run, host: Host, release: str) -> None:
+def restart(run: Run, host: Host, release: str, *, insist: bool = False) -> None:
     """Tell the service manager.
 
+    :param insist: try twice. A release that crashes at once may use up the starts that systemd allows a unit in a
+        while, and then the former one would not be started either.
     :raises NotHealthy: its command failed; with its output and what the manager says of the service.
     """
     service = run.service(host)
@@ -87,6 +92,11 @@ def restart(run: Run, host: Host, release: str) -> None:
     command = manager.restart(service, host.base_path, in_release(host, release))
     with run.report.step("restart", host.name) as step:
         result = host.run(str(command), user=command.user or host.deploy_user)
+        if not result.ok and insist and (forget := manager.forget_failures(service)):
+            step.progress("waiting until systemd lets it be started again")
+            if not host.run(str(forget), user=forget.user or host.deploy_user).ok:
+                time.sleep(START_LIMIT_S)  # sudo may allow the restart alone
+            result = host.run(str(command), user=command.user or host.deploy_user)
         if not result.ok:
             raise NotHealthy(
                 f"the restart failed (exit {result.exited}): {command.configured or command}",
@@ -190,7 +200,7 @@ def _revert_one(run: Run, host: Host, release: str, reason: str) -> bool:
         if not former:
             raise DeployError("there is no former release to go back to", where=host.name)
         host.call("activate", identifier=former)
-        restart(run, host, former)
+        restart(run, host, former, insist=True)
         look(run, host, former)
         host.call("judge", identifier=former, verdict="good", reason="")
         step.outcome = f"back on {former}"

@@ -41,7 +41,7 @@ def rollback(config: Config, options: Options) -> None:
                 activating.switch(run, host, targets[host])
                 if left:
                     host.call("judge", identifier=left, verdict="bad", reason="rolled back")
-                activating.restart_and_look(run, host, targets[host])
+                activating.restart_and_look(run, host, targets[host], insist=True)
 
             _, failures = parallel.attempt(run.hosts, go_back)
             if failures:

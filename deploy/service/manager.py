@@ -68,6 +68,18 @@ def inspect(service: Service) -> ServiceCommand | None:
     return None
 
 
+def forget_failures(service: Service) -> ServiceCommand | None:
+    """The command that lets a unit be started again that was started too often (systemd.unit(5), StartLimitBurst=);
+    None where the manager counts no starts.
+    """
+    if not isinstance(service, Systemd):
+        return None
+    words = ("reset-failed", service.unit)
+    if service.user:
+        return _of_users_manager(*words)
+    return ServiceCommand(("systemctl", *words), "root" if service.sudo else "")
+
+
 def _of_users_manager(*words: str) -> ServiceCommand:
     # systemctl finds the user's manager by this directory; a login by sudo does not set it.
     script = f'XDG_RUNTIME_DIR="/run/user/$(id -u)" systemctl --user {shlex.join(words)}'

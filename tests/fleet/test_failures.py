@@ -58,6 +58,21 @@ def test_a_release_that_crashes_at_start_goes_back(project: Project, web: Machin
     assert_recovers(project)
 
 
+@pytest.mark.parametrize("sudo", ["ALL", "/usr/bin/systemctl restart tiny.service"])
+def test_a_release_that_uses_up_the_starts_of_its_unit_goes_back(project: Project, web: Machine, sudo: str) -> None:
+    """systemd refuses to start a unit that crashed often, and with it the former release."""
+    web.write(
+        "/etc/systemd/system/tiny.service.d/again.conf",
+        "[Unit]\nStartLimitIntervalSec=10\nStartLimitBurst=3\n[Service]\nRestart=always\nRestartSec=100ms\n",
+    )
+    web.run("systemctl daemon-reload")
+    web.sudoers(f"deploy ALL=(guestbook) NOPASSWD: ALL\ndeploy ALL=(root) NOPASSWD: {sudo}\n")
+    project.version("crash")
+    said = project.fab("deploy", expect=6).output
+    assert "the former release serves again" in said
+    assert project.serving(web)["version"] == "one"
+
+
 def test_a_restart_command_that_fails_goes_back(project: Project, web: Machine) -> None:
     web.write("/etc/systemd/system/tiny.service.d/guard.conf", "[Service]\nExecStartPre=/bin/grep -q one version.txt\n")
     web.run("systemctl daemon-reload")
