@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from .create import Bundle, create_bundle, known_bundle
+from .locks import Terms
 from .manifest import Manifest, Wheel
+from .sources import Places
 from .target import Target
 from .wheelhouse import Wheelhouse
 
-__all__ = ["Bundle", "Manifest", "Target", "Wheel", "Wheelhouse", "create_bundle", "known_bundle"]
+__all__ = ["Bundle", "Manifest", "Places", "Target", "Terms", "Wheel", "Wheelhouse", "create_bundle", "known_bundle"]

@@ -1,14 +1,14 @@
-"""A wheel from a source distribution, by ``pip wheel`` in isolation, with an interpreter that is the target's."""
+"""A wheel from source, by ``pip wheel`` in isolation, with an interpreter that is the target's."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import BuildError
+from .choice import project
 from .pip import QUIET, local_pip, run
 from .target import Target
 
@@ -38,23 +38,33 @@ def _version(python: str) -> str:
     return said.stdout.strip()
 
 
-def wheel(pip: Sequence[str], sdist: Path, destination: Path, options: Sequence[str]) -> list[str]:
-    """The command line that builds *sdist*."""
-    return [*pip, "wheel", *QUIET, "--no-deps", *options, "--wheel-dir", str(destination), str(sdist)]
+def wheel(pip: Sequence[str], source: str, destination: Path) -> list[str]:
+    """The command line that builds *source*."""
+    return [*pip, "wheel", *QUIET, "--no-deps", "--wheel-dir", str(destination), source]
 
 
-def build(sdist: Path, target: Target, destination: Path, pip: Sequence[str], options: Sequence[str]) -> Path:
-    """Build *sdist*; the wheel.
+def build(
+    source: Path, target: Target, destination: Path, pip: Sequence[str], environment: Mapping[str, str], label: str = ""
+) -> Path:
+    """Build *source*; the wheel.
 
+    :param source: a source distribution, or a directory that may be written to.
+    :param environment: the child's, which says where what the build itself needs comes from.
+    :param label: what to call the source; default: its file name.
     :raises BuildError: with the end of what the build said.
     """
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "PYTHONHASHSEED": "0"}
-    environment.pop("PIP_REQUIRE_HASHES", None)  # the build's own requirements have no hashes in the lock file
-    destination.mkdir(exist_ok=True)
-    run(wheel(pip, sdist, destination, options), f"{sdist.name} could not be built for {target.name}", environment)
+    label = label or source.name
+    environment = {
+        **environment, "SOURCE_DATE_EPOCH": SOURCE_DATE_EPOCH, "PYTHONHASHSEED": "0", "GIT_OPTIONAL_LOCKS": "0",
+    }  # fmt: skip
+    destination.mkdir(parents=True, exist_ok=True)
+    # pip calls by its name what it is told the name of.
+    found = project(source.name) if source.is_file() else None
+    what = f"{found[0]} @ {source.as_uri()}" if found else str(source)
+    run(wheel(pip, what, destination), f"{label} could not be built for {target.name}", environment)
     made = next(destination.glob("*.whl"))
     if not target.fits(made.name):
-        raise BuildError(f"what was built from {sdist.name} does not fit {target.name}: {made.name}")
+        raise BuildError(f"what was built from {label} does not fit {target.name}: {made.name}")
     return made
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
-
 from ..errors import BuildError
 from ..version import __version__
-from .lockfile import LockFile, Pin
+from . import locks, trees
+from .locks.model import Git, LockFile, Pin, Terms, Tree, distinct
 from .manifest import Manifest, Wheel
+from .sources import Places
 from .target import Target
-from .wheelhouse import Wheelhouse, sha256
+from .wheelhouse import Wheelhouse, described, sha256
 
 Hear = Callable[[str], None]
+
+ITSELF = "the app itself"
 
 
 def _nobody(_: str) -> None:
@@ -37,52 +41,120 @@ class Bundle:
         return self.wheelhouse.root / "wheels" / wheel.sha256 / wheel.filename
 
 
-def known_bundle(lock: Path, target: Target, *, wheelhouse: Wheelhouse) -> Bundle | None:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A lock file on its terms, and the digest that stands for all that is wanted.
+
+    :ivar trees: digests of the directories that are built.
+    """
+
+    locked: LockFile
+    terms: Terms
+    trees: dict[Path, str]
+    sha256: str
+
+    def pins(self, target: Target) -> tuple[Pin, ...]:
+        """What the lock file pins for *target*, and the app where it is a package."""
+        pins = list(self.locked.select(target))
+        if self.terms.package is not None:
+            itself = Tree(self.terms.package)
+            pins = [pin for pin in pins if pin.source != itself]
+            pins.append(Pin(locks.project_name(itself.path), "", frozenset(), ITSELF, None, itself))
+        return distinct(pins, target, self.locked.path)
+
+    def source_key(self, source: Git | Tree) -> str:
+        """What a wheel that was built from *source* is remembered under."""
+        if isinstance(source, Tree):
+            return self.trees[source.path]
+        return hashlib.sha256(f"git {source.reference} {source.subdirectory}".encode()).hexdigest()
+
+
+def known_bundle(lock: Path, target: Target, *, wheelhouse: Wheelhouse, terms: Terms | None = None) -> Bundle | None:
     """The bundle of this lock file and target, if it was made before and is whole. Opens no connection."""
-    manifest = _remembered(LockFile.read(lock), target, wheelhouse, _nobody)
+    wanted = _wanted(lock, terms or Terms(), wheelhouse)
+    manifest = _remembered(wanted, target, wheelhouse, _nobody)
     return Bundle(manifest, wheelhouse, reused=True) if manifest else None
 
 
 def create_bundle(
-    lock: Path, target: Target, *, wheelhouse: Wheelhouse, progress: Hear = _nobody, warn: Hear = _nobody
+    lock: Path,
+    target: Target,
+    *,
+    wheelhouse: Wheelhouse,
+    terms: Terms | None = None,
+    places: Places | None = None,
+    progress: Hear = _nobody,
+    warn: Hear = _nobody,
 ) -> Bundle:
     """The bundle of *lock* for *target*; made where it is not there yet.
 
+    :param terms: how the lock file is read; default: hashes are required.
+    :param places: where files come from beside what the lock file says.
     :param progress: told of each package as it becomes ready.
-    :param warn: told of what lay in the wheelhouse, was not what it should be, and is made again.
+    :param warn: told of what lay in the wheelhouse, was not what it should be, and is made again; and of what is not
+        as it should be and let pass.
     :raises ConfigurationError: there is no such lock file.
     :raises BuildError: a requirement has no pin or hash, a file cannot be fetched or built, or does not fit.
     """
-    locked = LockFile.read(lock)
-    if manifest := _remembered(locked, target, wheelhouse, warn):
+    wanted = _wanted(lock, terms or Terms(), wheelhouse)
+    for warning in wanted.locked.warnings:
+        warn(warning)
+    if manifest := _remembered(wanted, target, wheelhouse, warn):
         return Bundle(manifest, wheelhouse, reused=True)
-    pins = locked.select(target)
-    ready: dict[str, Wheel] = {}
-    for pin in pins:
-        if (path := wheelhouse.find(pin.hashes, target)) is not None and _whole(path, warn):
-            ready[pin.name] = _wheel(path, path.parent.name, "index", path.parent.name)
-            progress(f"{pin.name} {pin.version}: here already")
-            continue
-        for sdist in sorted(pin.hashes):
-            if (path := wheelhouse.built(sdist, target)) is not None and _whole(path, warn):
-                ready[pin.name] = _wheel(path, path.parent.name, "sdist", sdist)
-                progress(f"{pin.name} {pin.version}: built before")
-                break
-    lacking = [pin for pin in pins if pin.name not in ready]
+    pins = wanted.pins(target)
+    ready = {pin: wheel for pin in pins if (wheel := _here(pin, wanted, target, wheelhouse, progress, warn))}
+    lacking = [pin for pin in pins if pin not in ready]
     if lacking:
-        ready |= _obtain(lacking, locked, target, wheelhouse, progress)
+        from .obtain import Obtaining
+
+        work = Obtaining(wanted.locked, target, wheelhouse, places or Places(), wanted.source_key, progress, warn)
+        ready |= work.obtain(lacking)
     wheels = tuple(sorted(ready.values(), key=lambda wheel: wheel.filename))
-    manifest = Manifest(target, locked.sha256, wheels, f"fabric-wheelhouse {__version__}")
+    _assert_distinct(wheels, target, lock)
+    manifest = Manifest(target, wanted.sha256, wheels, f"fabric-wheelhouse {__version__}")
     wheelhouse.remember(manifest)
     return Bundle(manifest, wheelhouse, reused=False)
 
 
-def _remembered(locked: LockFile, target: Target, wheelhouse: Wheelhouse, warn: Hear) -> Manifest | None:
+def _wanted(lock: Path, terms: Terms, wheelhouse: Wheelhouse) -> _Wanted:
+    locked = locks.read(lock, terms, wheelhouse.root / "exports")
+    directories = [*locked.trees, *([terms.package] if terms.package else [])]
+    digests = {}
+    for directory in directories:
+        trees.assert_package(directory)
+        digests[directory] = trees.digest(directory)
+    value = locked.sha256
+    if digests:
+        # By their content: the same source in another folder makes the same bundle.
+        value = hashlib.sha256(json.dumps([value, sorted(digests.values())]).encode()).hexdigest()
+    return _Wanted(locked, terms, digests, value)
+
+
+def _remembered(wanted: _Wanted, target: Target, wheelhouse: Wheelhouse, warn: Hear) -> Manifest | None:
     try:
-        return wheelhouse.bundle(locked.sha256, target)
+        return wheelhouse.bundle(wanted.sha256, target)
     except BuildError as error:
         warn(f"{error.where}: {error.what}; the bundle is made again")
         return None
+
+
+def _here(
+    pin: Pin, wanted: _Wanted, target: Target, wheelhouse: Wheelhouse, progress: Hear, warn: Hear
+) -> Wheel | None:
+    """The wheel of a requirement, if it is in the wheelhouse."""
+    if isinstance(pin.source, Git | Tree):
+        keys: Sequence[str] = [wanted.source_key(pin.source)]
+        kind = "git" if isinstance(pin.source, Git) else "tree"
+    else:
+        if (path := wheelhouse.find(pin.hashes, target)) is not None and _whole(path, warn):
+            progress(f"{pin.label}: here already")
+            return described(path, "index", path.parent.name)
+        keys, kind = sorted(pin.hashes), "sdist"
+    for key in keys:
+        if (path := wheelhouse.built(key, target)) is not None and _whole(path, warn):
+            progress(f"{pin.label}: built before")
+            return described(path, kind, key)
+    return None
 
 
 def _whole(path: Path, warn: Hear) -> bool:
@@ -94,104 +166,12 @@ def _whole(path: Path, warn: Hear) -> bool:
     return False
 
 
-def _obtain(
-    pins: Iterable[Pin], locked: LockFile, target: Target, wheelhouse: Wheelhouse, progress: Hear
-) -> dict[str, Wheel]:
-    from . import build, fetch
-
-    pip = build.interpreter(target)
-    with wheelhouse.workspace() as space:
-        directory = Path(space)
-        if pip is not None:
-            files = fetch.fetch(pins, locked.sources, [], directory, pip)
-        else:
-            files = _fetch_wheels(list(pins), locked, target, directory)
-        obtained = {}
-        by_name = {pin.name: pin for pin in pins}
-        for path in files:
-            name, version = _project(path)
-            pin = by_name.get(name)
-            if pin is None:
-                raise BuildError(f"{path.name} was not asked for")
-            value = sha256(path)
-            if value not in pin.hashes:
-                raise BuildError(
-                    f"{path.name} has a hash that is not in the lock file: {value}", where=str(locked.path)
-                )
-            if path.suffix == ".whl":
-                obtained[name] = _take(path, target, wheelhouse)
-                progress(f"{name} {version}: fetched")
-            else:
-                assert pip is not None  # only wheels are fetched where nothing can be built
-                progress(f"{name} {version}: building from source")
-                obtained[name] = _built(path, value, target, wheelhouse, pip, locked, directory / name)
-                progress(f"{name} {version}: built from source")
-    lacking = sorted(set(by_name) - set(obtained))
-    if lacking:
-        raise BuildError(f"no file was found for {', '.join(lacking)}", where=str(locked.path))
-    return obtained
-
-
-def _fetch_wheels(pins: list[Pin], locked: LockFile, target: Target, directory: Path) -> list[Path]:
-    """All wheels for a target that nothing can be built for here.
-
-    :raises BuildError: naming every requirement that has none.
-    """
-    from . import build, fetch, pip
-
-    choice = fetch.wheels_for(target)
-    try:
-        return fetch.fetch(pins, locked.sources, choice, directory, pip.local_pip())
-    except BuildError as error:
-        if not pip.nothing_fits(error.output):
-            raise
-    # pip stops at the first that has no wheel; people want to know all of them.
-    lacking = []
-    for pin in pins:
-        try:
-            fetch.fetch([pin], locked.sources, choice, directory, pip.local_pip())
-        except BuildError as error:
-            if not pip.nothing_fits(error.output):
-                raise
-            lacking.append(f"{pin.name} {pin.version}")
-    raise build.cannot(target, lacking)
-
-
-def _built(
-    sdist: Path, value: str, target: Target, wheelhouse: Wheelhouse, pip: list[str], locked: LockFile, space: Path
-) -> Wheel:
-    from . import build
-
-    path = wheelhouse.built(value, target)
-    if path is None:
-        made = build.build(sdist, target, space, pip, locked.sources)
-        digest = wheelhouse.add(made)
-        wheelhouse.remember_built(value, target, digest)
-        path = wheelhouse.root / "wheels" / digest / made.name
-    return _wheel(path, path.parent.name, "sdist", value)
-
-
-def _take(path: Path, target: Target, wheelhouse: Wheelhouse) -> Wheel:
-    if not target.fits(path.name):
-        raise BuildError(f"{path.name} does not fit {target.name}")
-    value = wheelhouse.add(path)
-    return _wheel(wheelhouse.root / "wheels" / value / path.name, value, "index", value)
-
-
-def _wheel(path: Path, value: str, source: str, source_sha256: str) -> Wheel:
-    name, version, _, _ = parse_wheel_filename(path.name)
-    return Wheel(path.name, value, path.stat().st_size, name, str(version), source, source_sha256)
-
-
-def _project(path: Path) -> tuple[str, str]:
-    try:
-        if path.suffix == ".whl":
-            name, version, _, _ = parse_wheel_filename(path.name)
-            return name, str(version)
-        project, release = parse_sdist_filename(path.name)
-        return project, str(release)
-    except ValueError:
-        # Old source distributions are named in other ways: name-version.tar.bz2, name with dots.
-        stem = path.name.partition(".tar")[0].removesuffix(".zip")
-        legacy, _, number = stem.rpartition("-")
-        return canonicalize_name(legacy), number
+def _assert_distinct(wheels: Sequence[Wheel], target: Target, lock: Path) -> None:
+    """:raises BuildError: two sources turned out to be the same project."""
+    names: dict[str, Wheel] = {}
+    for wheel in wheels:
+        other = names.setdefault(wheel.name, wheel)
+        if other is not wheel:
+            raise BuildError(
+                f"{wheel.name} is there twice for {target.name}: {other.filename} and {wheel.filename}", where=str(lock)
+            )

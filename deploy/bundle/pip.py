@@ -36,8 +36,9 @@ def run(command: Sequence[str], failed: str, environment: dict[str, str] | None 
             line for line in (result.stdout + result.stderr).splitlines() if "WARNING: Location" not in line
         )
         name = _NAME.search(said)
+        named = name is not None and "/" not in name[1]  # what has no name yet is called by its path
         raise BuildError(
-            f"{name[1]} could not be built" if name else failed, output=last_words(said), hint=_advice(said)
+            f"{name[1]} could not be built" if name and named else failed, output=last_words(said), hint=_advice(said)
         )
 
 

@@ -11,10 +11,14 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+from packaging.utils import parse_wheel_filename
+
 from ..errors import BuildError
-from .manifest import Manifest
+from ..masking import masked
+from .manifest import Manifest, Wheel
 from .target import Target
 
 
@@ -30,8 +34,22 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def described(path: Path, source: str, source_sha256: str) -> Wheel:
+    """A wheel of the wheelhouse, for a manifest."""
+    name, version, _, _ = parse_wheel_filename(path.name)
+    return Wheel(path.name, path.parent.name, path.stat().st_size, name, str(version), source, source_sha256)
+
+
+def _kind(filename: str) -> str:
+    return "wheels" if filename.endswith(".whl") else "sdists"
+
+
 class Wheelhouse:
-    """``wheels/<sha256>/<filename>``, ``bundles/<lock>-<target>.json``, ``built/<sdist>-<target>.json``."""
+    """``wheels/<sha256>/<filename>``, ``bundles/<lock>-<target>.json``, ``built/<source>-<target>.json``.
+
+    Beside a wheel lies ``origin.json``: where it came from. ``sdists/<sha256>/<filename>`` are kept as wheels are;
+    ``downloads/`` holds what is not complete, ``exports/`` what other tools made of their lock files.
+    """
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
@@ -44,6 +62,40 @@ class Wheelhouse:
         path.chmod(0o644)
         self._replace(path, folder / path.name)
         return value
+
+    def part(self, key: str) -> Path:
+        """Where a download lies until it is complete."""
+        return self.root / "downloads" / f"{key}.part"
+
+    def take(self, part: Path, filename: str, value: str) -> Path:
+        """Take in a wheel or a source distribution that was downloaded, verified and synced; its path."""
+        folder = self.root / _kind(filename) / value
+        folder.mkdir(parents=True, exist_ok=True)
+        part.chmod(0o644)
+        part.rename(folder / filename)
+        return folder / filename
+
+    def file(self, value: str, filename: str) -> Path | None:
+        """A wheel or source distribution of that SHA-256, if it is here and whole."""
+        path = self.root / _kind(filename) / value / filename
+        return path if path.is_file() and sha256(path) == value else None
+
+    def origin(self, value: str) -> dict[str, str]:
+        """Where a wheel came from; empty where nobody wrote it down.
+
+        ``index`` and ``url``; and ``sdist``, its file name, where the wheel was built from one. Or ``git`` (the URL),
+        ``commit``, ``tree`` and ``subdirectory``. Or ``tree`` alone for a directory of the machine.
+        """
+        try:
+            document = json.loads((self.root / "wheels" / value / "origin.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    def remember_origin(self, value: str, origin: Mapping[str, str]) -> None:
+        """Write down where a wheel came from, without credentials."""
+        document = {key: masked(text) for key, text in origin.items()}
+        self._write(self.root / "wheels" / value / "origin.json", json.dumps(document, sort_keys=True))
 
     def wheel(self, value: str) -> Path | None:
         """The wheel of that SHA-256, if it is here."""
@@ -80,7 +132,10 @@ class Wheelhouse:
         self._write(self._bundle_path(manifest.lock_sha256, manifest.target), manifest.to_json())
 
     def built(self, sdist_sha256: str, target: Target) -> Path | None:
-        """The wheel that was built from a source distribution for *target*, if it is here."""
+        """The wheel that was built from a source for *target*, if it is here.
+
+        :param sdist_sha256: of the source distribution, or what stands for a commit or a directory.
+        """
         try:
             document = json.loads((self.root / "built" / f"{sdist_sha256}-{target.name}.json").read_text())
             return self.wheel(document["wheel"])

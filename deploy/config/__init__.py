@@ -9,6 +9,7 @@ from .models import (
     Command,
     Health,
     HostSettings,
+    Index,
     Lock,
     Migrate,
     Service,
@@ -25,9 +26,9 @@ from .schema import json_schema
 from .stages import SECTION_KEYS, choose_stage, resolve
 
 __all__ = [
-    "SECTION_KEYS", "Command", "Health", "HostSettings", "Lock", "Migrate", "Service", "Settings", "Shared", "Signal",
-    "Source", "Supervisor", "Systemd", "TargetSettings", "Touch", "choose_stage", "json_schema", "load", "relative_to",
-    "resolve",
+    "SECTION_KEYS", "Command", "Health", "HostSettings", "Index", "Lock", "Migrate", "Service", "Settings", "Shared",
+    "Signal", "Source", "Supervisor", "Systemd", "TargetSettings", "Touch", "choose_stage", "json_schema", "load",
+    "relative_to", "resolve",
 ]  # fmt: skip
 
 

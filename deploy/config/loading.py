@@ -95,7 +95,8 @@ _MANAGERS: dict[str, type[models.Model]] = {
 
 _PARTS: dict[str, type[models.Model]] = {
     "source": models.Source, "shared": models.Shared, "migrate": models.Migrate, "health": models.Health,
-    "lock": models.Lock, "target": models.TargetSettings, "hosts": models.HostSettings, **_MANAGERS,
+    "lock": models.Lock, "target": models.TargetSettings, "hosts": models.HostSettings, "index": models.Index,
+    **_MANAGERS,
 }  # fmt: skip
 
 

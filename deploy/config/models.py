@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 _HOST = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^@\s:\[\]]+)(?::(?P<port>\d{1,5}))?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PLACE = r"^((https?|file)://[!-~]+)?$"
 
 
 class Model(BaseModel):
@@ -169,6 +170,33 @@ class TargetSettings(Model):
     platform: str = Field(description="For example `manylinux_2_36_x86_64`.", min_length=1)
 
 
+class Index(Model):
+    """Where wheels and source distributions come from; options in the lock file itself count as well."""
+
+    url: str = Field(
+        "",
+        description="The package index. Default: the lock file's, then the ambient one, then PyPI.",
+        pattern=_PLACE,
+    )
+    extra_urls: list[Annotated[str, Field(pattern=_PLACE, min_length=1)]] = Field(
+        [], description="More indexes; a file is taken from whichever has it, as its hash is in the lock file."
+    )
+    find_links: list[Annotated[str, Field(min_length=1)]] = Field(
+        [], description="Directories, relative to the fabfile, or pages with links to files."
+    )
+    ca: str = Field(
+        "", description="A file with certificates to trust beside the system's own, relative to the fabfile."
+    )
+    proxy: str = Field(
+        "", description="A proxy for http and https, instead of the environment's.", pattern=r"^(https?://[!-~]+)?$"
+    )
+    ambient: bool = Field(
+        False,
+        description="Take indexes, directories, certificate and proxy also from pip's and uv's own configuration "
+        "(`pip.conf`, `PIP_*`, `uv.toml`, `UV_*`) of whoever runs `fab`.",
+    )
+
+
 class HostSettings(Model):
     """One server, and what differs on it."""
 
@@ -206,8 +234,24 @@ class Settings(Model):
         "python3", description="The hosts' interpreter, 3.9 or newer: a name on PATH or an absolute path."
     )
     requirements: str = Field(
-        "requirements.txt", description="The lock file: pinned, with hashes; relative to the fabfile."
+        "requirements.txt",
+        description="The lock file, relative to the fabfile: `requirements.txt` with hashes, `pylock.toml`, `uv.lock` "
+        "or `poetry.lock`.",
     )
+    extras: list[Annotated[str, Field(pattern=NAME.pattern)]] = Field(
+        [], description="Extras of the project that are installed, where the lock file knows them."
+    )
+    groups: list[Annotated[str, Field(pattern=NAME.pattern)]] = Field(
+        [], description="Dependency groups that are installed as well, where the lock file knows them."
+    )
+    hashes: Literal["require", "warn"] = Field(
+        "require",
+        description="A requirement without a hash is refused, or (`warn`) fetched, warned of and recorded.",
+    )
+    package: bool = Field(
+        False, description="The app is a package itself: it is built and installed, with its entry points."
+    )
+    index: Index = Field(Index(), description="Where wheels and source distributions come from.")
     target: Literal["auto", "local"] | TargetSettings = Field(
         "auto", description="What the wheels must fit: asked of the hosts (`auto`), this machine (`local`), or named."
     )

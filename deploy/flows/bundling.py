@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from ..bundle import Bundle, Target, Wheelhouse, create_bundle, known_bundle
+from ..bundle import Bundle, Places, Target, Terms, Wheelhouse, create_bundle, known_bundle
 from ..config import TargetSettings, relative_to
 from ..host.connection import Host
 from .run import Run
@@ -29,7 +30,25 @@ def needs_probe(run: Run) -> bool:
 
 def known(run: Run, target: Target) -> Bundle | None:
     """The bundle for *target*, if it was made before."""
-    return known_bundle(relative_to(run.directory, run.settings.requirements), target, wheelhouse=Wheelhouse())
+    return known_bundle(lock_file(run), target, wheelhouse=Wheelhouse(), terms=terms(run))
+
+
+def lock_file(run: Run) -> Path:
+    return relative_to(run.directory, run.settings.requirements)
+
+
+def terms(run: Run) -> Terms:
+    """How the configuration wants the lock file to be read."""
+    settings = run.settings
+    package = relative_to(run.directory, settings.source.path).resolve() if settings.package else None
+    return Terms(tuple(settings.extras), tuple(settings.groups), settings.hashes == "require", package)
+
+
+def places(run: Run) -> Places:
+    """Where the configuration wants files to come from."""
+    index = run.settings.index
+    links = tuple(index.find_links)
+    return Places(index.url, tuple(index.extra_urls), links, index.ca, index.proxy, index.ambient, run.directory)
 
 
 def create(run: Run) -> Bundles:
@@ -37,7 +56,7 @@ def create(run: Run) -> Bundles:
 
     :raises BuildError: a wheel cannot be had for a target.
     """
-    lock = relative_to(run.directory, run.settings.requirements)
+    lock = lock_file(run)
     wheelhouse = Wheelhouse()
     made: dict[Target, Bundle] = {}
     by_host = targets(run)
@@ -45,7 +64,13 @@ def create(run: Run) -> Bundles:
         if target not in made:
             with run.report.step("bundle", target.name) as step:
                 bundle = create_bundle(
-                    lock, target, wheelhouse=wheelhouse, progress=step.progress, warn=run.report.warn
+                    lock,
+                    target,
+                    wheelhouse=wheelhouse,
+                    terms=terms(run),
+                    places=places(run),
+                    progress=step.progress,
+                    warn=run.report.warn,
                 )
                 made[target] = bundle
                 verb = "is there already" if bundle.reused else "created"
