@@ -58,28 +58,47 @@ def install(
         if missing:
             return {"missing": missing}
         disk.sweep(layout.path("venvs"))
-        damaged = verified(layout, wheels)
-        if damaged:
-            return {"missing": damaged}
         progress("compiling bytecode")
         wheelstore.compile_lacking(layout.base, opened(layout, wheels))
         progress("assembling the venv")
-        venvs.assemble(layout.base, name, opened(layout, wheels))
+        damaged = _assemble(layout, name, opened(layout, wheels))
+        if damaged:
+            disk.sweep(layout.path("venvs"))
+            return {"missing": thrown_out(layout, damaged)}
     if release:
         releases.complete(layout, release, name, {**manifest, "bundle": digest})
     return {"missing": [], "venv": name, "reused": reused}
+
+
+def _assemble(layout: Layout, name: str, stored: list[Stored]) -> dict[str, str]:
+    """Make the venv, unless wheels are damaged: these, as :meth:`wheelstore.Verification.damaged` says.
+
+    Making and verifying both go through the whole store, so they do it at the same time; a venv that has no name yet is
+    nobody's.
+    """
+    with wheelstore.Verification(stored) as verification:
+        try:
+            partial = venvs.make(layout.base, name, stored)
+        except (Failure, OSError):
+            if damaged := verification.damaged():  # that is why
+                return damaged
+            raise
+        if damaged := verification.damaged():
+            return damaged
+    venvs.place(layout.base, name, partial)
+    return {}
 
 
 def opened(layout: Layout, wheels: list[dict[str, Any]]) -> list[Stored]:
     return [wheelstore.open_stored(layout.base, wheel["sha256"]) for wheel in wheels]
 
 
-def verified(layout: Layout, wheels: list[dict[str, Any]]) -> list[str]:
-    """Read what a venv would be made of; the wheels that are damaged leave the store, and have to be sent again.
+def thrown_out(layout: Layout, damaged: dict[str, str]) -> list[str]:
+    """Remove damaged wheels from the store; they have to be sent again.
 
+    :param damaged: as :meth:`wheelstore.Verification.damaged` says.
     :raises Failure: a venv holds links into a damaged wheel, so that one is damaged, too: a person has to know.
     """
-    damaged = wheelstore.damaged(opened(layout, wheels))
     shared = ""
     for sha256, what in damaged.items():
         if holders := venvs.holders(layout.base, sha256):

@@ -39,7 +39,7 @@ def main_pid(service: dict[str, Any], layout: Layout) -> int:
         if service["manager"] == "systemd":
             return _main_pid_of_unit(service["unit"], of_user=bool(service.get("user")))
         with open(layout.path(service["pidfile"]), encoding="ascii") as stream:
-            return int(stream.read().strip() or 0)
+            return max(0, int(stream.read().strip() or 0))
     except PermissionError:
         raise
     except (OSError, ValueError, subprocess.SubprocessError):

@@ -23,10 +23,10 @@ def exists(base: str, name: str) -> bool:
     return os.path.isfile(os.path.join(path(base, name), MARKER))
 
 
-def assemble(base: str, name: str, wheels: Sequence[Stored]) -> None:
-    """Make the venv *name* of *wheels*, which were verified before and have their bytecode.
+def make(base: str, name: str, wheels: Sequence[Stored]) -> str:
+    """Make the venv *name* of *wheels*, which have their bytecode, beside its place: the directory where it is.
 
-    It is made beside its place and renamed, but every path written into it is the final one.
+    Every path written into it is the final one; :func:`place` puts it there.
 
     :raises Failure: two wheels bring the same file.
     """
@@ -40,6 +40,12 @@ def assemble(base: str, name: str, wheels: Sequence[Stored]) -> None:
         assembly.install(one)
     document = {"wheels": [one.sha256 for one in wheels], "python": sys.version.split()[0]}
     disk.write_json(os.path.join(partial, MARKER), document)
+    return partial
+
+
+def place(base: str, name: str, partial: str) -> None:
+    """Give a venv its place, complete and durable."""
+    final = path(base, name)
     disk.sync_file_system(partial)
     # What is in its place is no complete venv; yet something may run in it, so it stays until the very end.
     disk.replace_directory(partial, final)

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, NamedTuple
 
 from . import bytecode, disk, workers
@@ -172,21 +173,36 @@ def _seal(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def damaged(wheels: Sequence[Stored]) -> dict[str, str]:
-    """Read every file of *wheels*: SHA-256 of those that are damaged → a sentence that names the wheel and the file."""
-    tasks = []
-    for stored in wheels:
-        if stored.sha256 in _fresh:
-            continue
-        expected = [(file.name, file.digest) for file in stored.files] + list((stored.bytecode or {}).items())
-        for start in range(0, len(expected), VERIFIED_AT_ONCE):
-            tasks.append([stored.sha256, stored.tree, expected[start : start + VERIFIED_AT_ONCE]])
-    filenames = {stored.sha256: stored.filename for stored in wheels}
-    return {
-        sha256: f"{filenames[sha256]} is damaged on this host: {name} is not what it was"
-        for sha256, name in workers.map_all("compare", _compare, tasks)
-        if name
-    }
+class Verification:
+    """Reads every file of stored wheels, in other processes, while something else goes on here."""
+
+    def __init__(self, wheels: Sequence[Stored]) -> None:
+        self._filenames = {stored.sha256: stored.filename for stored in wheels}
+        self._workers = workers.Workers({"compare": _compare}, limit=max(1, workers.processors() - 1))
+        for stored in wheels:
+            if stored.sha256 in _fresh:
+                continue
+            expected = [(file.name, file.digest) for file in stored.files] + list((stored.bytecode or {}).items())
+            for start in range(0, len(expected), VERIFIED_AT_ONCE):
+                part = expected[start : start + VERIFIED_AT_ONCE]
+                self._workers.submit(["compare", stored.sha256, stored.tree, part])
+
+    def __enter__(self) -> Verification:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._workers.__exit__(kind, error, trace)
+
+    def damaged(self) -> dict[str, str]:
+        """SHA-256 of the wheels that are damaged → a sentence that names the wheel and the file."""
+        found = {}
+        while ended := self._workers.finished(wait=True):
+            for _task, (sha256, name) in ended:
+                if name:
+                    found[sha256] = f"{self._filenames[sha256]} is damaged on this host: {name} is not what it was"
+        return found
 
 
 def _compare(sha256: str, tree: str, expected: list[tuple[str, str]]) -> tuple[str, str]:

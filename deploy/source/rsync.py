@@ -26,12 +26,15 @@ def available() -> bool:
     return version is not None and int(version[1]) >= 3
 
 
-def command(root: str, destination: str, *, reference: str, shell: str, checksum: bool) -> list[str]:
+def command(
+    root: str, destination: str, *, reference: str, shell: str, checksum: bool = False, all_differ: bool = False
+) -> list[str]:
     """The rsync command line; the paths to send are read from standard input, NUL-terminated.
 
     :param reference: a directory on the host; its files are linked where they are the same.
     :param shell: the remote shell.
     :param checksum: compare contents; else size and modification time.
+    :param all_differ: compare nothing: what is named is known to differ from the reference.
     """
     return [
         "rsync",
@@ -44,6 +47,7 @@ def command(root: str, destination: str, *, reference: str, shell: str, checksum
         "--from0",
         "--files-from=-",
         *(["--checksum"] if checksum else []),
+        *(["--ignore-times"] if all_differ else []),
         *([f"--link-dest={reference}"] if reference else []),
         f"--rsh={shell}",
         f"{root}/",
@@ -62,13 +66,20 @@ def push(
 ) -> int:
     """Fill *destination* on *host*; the bytes that were sent.
 
-    :param only: the paths that are lacking there; all when None.
+    :param only: the paths that are known to be lacking there; all when None.
     :raises StagingFailed: rsync failed; with its last lines.
     """
     wanted = [item.path for item in snapshot.entries] if only is None else only
     paths = b"".join(os.fsencode(path) + b"\0" for path in wanted)
     with relay(host) as rides:
-        line = command(str(snapshot.root), destination, reference=reference, shell=rides.shell, checksum=checksum)
+        line = command(
+            str(snapshot.root),
+            destination,
+            reference=reference,
+            shell=rides.shell,
+            checksum=checksum,
+            all_differ=only is not None,
+        )
         result = subprocess.run(line, input=paths, capture_output=True, check=False)
         if result.returncode:
             if rides.error is not None:

@@ -22,14 +22,17 @@ def request(
 ) -> tuple[tuple[str, dict[str, Any]], Iterator[bytes]]:
     """The operation that takes the files *missing* into the begun release *identifier*, and what follows it."""
     kinds = {item.path: item.kind for item in snapshot.entries}
-    files = [(path, kinds[path] == "x", (snapshot.root / path).lstat().st_size) for path in missing]
+    files = []
+    for path in missing:
+        look = (snapshot.root / path).lstat()
+        files.append((path, kinds[path] == "x", look.st_size, look.st_mtime_ns))
     return ("receive", {"identifier": identifier, "files": files}), _contents(host, snapshot, files)
 
 
-def _contents(host: Host, snapshot: Snapshot, files: list[tuple[str, bool, int]]) -> Iterator[bytes]:
+def _contents(host: Host, snapshot: Snapshot, files: list[tuple[str, bool, int, int]]) -> Iterator[bytes]:
     # Small files are gathered, or each would be a packet of its own.
     gathered = bytearray()
-    for path, _, size in files:
+    for path, _, size, _ in files:
         left = size
         with (snapshot.root / path).open("rb") as stream:
             while left:

@@ -14,7 +14,7 @@ import pytest
 from tests.local.conftest import FAB, Client, LocalProject, LoopbackHost, free_port
 
 
-@pytest.mark.parametrize("strategy", ["rsync", "stream"])
+@pytest.mark.parametrize("strategy", ["auto", "rsync", "stream"])
 def test_deploy_change_and_roll_back(project: LocalProject, strategy: str) -> None:
     if strategy == "rsync" and not shutil.which("rsync"):
         pytest.skip("rsync is not installed")
@@ -37,6 +37,7 @@ def test_deploy_change_and_roll_back(project: LocalProject, strategy: str) -> No
     assert sorted(os.listdir(release / "odd names")) == sorted(os.listdir(odd))
     assert (release / "odd names/run").stat().st_mode & 0o777 == 0o755
     assert os.readlink(release / "odd names/link") == "-dash"
+    assert (release / "serve.py").stat().st_mtime == (project.directory / "serve.py").stat().st_mtime
     assert (release / ".env").read_text() == "SECRET=x\n"
     assert not (release / ".git").exists()
 
@@ -51,11 +52,15 @@ def test_deploy_change_and_roll_back(project: LocalProject, strategy: str) -> No
     assert not list(project.base.rglob(".partial-*"))
 
 
-def test_a_change_that_keeps_size_and_time_travels(project: LocalProject) -> None:
+@pytest.mark.parametrize("much", [False, True])
+def test_a_change_that_keeps_size_and_time_travels(project: LocalProject, much: bool) -> None:
+    """Alone, and together with so much that rsync carries it, which by itself looks at size and time only."""
     project.fab("deploy")
     path = project.directory / "version.txt"
     before = path.stat()
     path.write_text("two\n")
+    if much:
+        (project.directory / "much").write_bytes(os.urandom(100_000))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     project.fab("deploy")
     assert project.version == "two"

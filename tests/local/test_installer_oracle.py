@@ -31,7 +31,7 @@ layout, wheels = Layout(sys.argv[2]), json.loads(sys.argv[3])
 for wheel in wheels:
     with open(wheel["path"], "rb") as stream:
         arrivals.add_wheels(layout, [wheel], stream)
-venvs.assemble(layout.base, "ours", install.opened(layout, wheels))
+venvs.place(layout.base, "ours", venvs.make(layout.base, "ours", install.opened(layout, wheels)))
 """
 
 

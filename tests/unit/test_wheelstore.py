@@ -67,8 +67,16 @@ def add(base: Path, one: dict[str, Any]) -> None:
 
 
 def assemble(base: Path, *wheels: dict[str, Any]) -> Path:
-    venvs.assemble(str(base), "v1", install.opened(Layout(str(base)), list(wheels)))
+    partial = venvs.make(str(base), "v1", install.opened(Layout(str(base)), list(wheels)))
+    venvs.place(str(base), "v1", partial)
     return base / "venvs/v1"
+
+
+def verified(base: Path, one: dict[str, Any]) -> list[str]:
+    """Read a wheel of the store; it is thrown out where it is damaged."""
+    layout = Layout(str(base))
+    with wheelstore.Verification(install.opened(layout, [one])) as verification:
+        return install.thrown_out(layout, verification.damaged())
 
 
 def tree(base: Path, one: dict[str, Any]) -> Path:
@@ -161,18 +169,39 @@ def test_damage_in_the_store_is_found_and_healed_where_no_venv_shares_it(
     add(base, one)
     venv = assemble(base, one)
     wheelstore._fresh.clear()
-    layout = Layout(str(base))
-    assert install.verified(layout, [one]) == []
+    assert verified(base, one) == []
     damaged = next(tree(base, one).glob(what))
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
     with pytest.raises(Failure, match="venvs v1 share the damaged file"):
-        install.verified(layout, [one])
+        verified(base, one)
     disk.remove(str(venv))
     add(base, one)
     wheelstore._fresh.clear()
     (tree(base, one) / "thing.py").write_bytes(b"")
-    assert install.verified(layout, [one]) == [one["sha256"]]
+    assert verified(base, one) == [one["sha256"]]
     assert wheelstore.missing(str(base), [one]) == [one["sha256"]]
+
+
+@pytest.mark.parametrize("harm", ["lost", "other content"])
+def test_no_venv_is_made_of_a_damaged_wheel(base: Path, tmp_path: Path, harm: str) -> None:
+    one = wheel(tmp_path, {"thing.py": b"x = 1\n"})
+    add(base, one)
+    wheelstore._fresh.clear()
+    path = tree(base, one) / "thing.py"
+    path.unlink() if harm == "lost" else path.write_bytes(b"x = 2\n")
+    listed = [[one["filename"], one["sha256"], one["size"]]]
+    canonical = json.dumps({"target": "any", "wheels": listed}, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    layout = Layout(str(base))
+
+    def update() -> dict[str, Any]:
+        return install.install(layout, "any", digest, [one], "", {}, lambda text: None)
+
+    assert update() == {"missing": [one["sha256"]]}
+    assert os.listdir(base / "venvs") == os.listdir(base / "wheels") == []
+    add(base, one)
+    assert update()["missing"] == []
+    assert len(os.listdir(base / "venvs")) == 1
 
 
 def test_after_a_power_cut_no_document_is_taken_for_a_smaller_wheel(base: Path, tmp_path: Path) -> None:
@@ -195,7 +224,7 @@ def test_after_a_power_cut_no_document_is_taken_for_a_smaller_wheel(base: Path, 
                 (place / name).write_bytes(content)
             if wheelstore.missing(str(base), [one]):
                 continue
-            found = install.verified(Layout(str(base)), [one])
+            found = verified(base, one)
             # Lost notes about bytecode are made again; all else is found.
             lost_notes = not found and install.opened(Layout(str(base)), [one])[0].bytecode is None
             assert found == [one["sha256"]] or lost_notes, (name, harm)
@@ -360,7 +389,7 @@ def test_bytecode_in_a_wheel_gives_way_to_ours(base: Path, tmp_path: Path) -> No
     assert subprocess.check_output([venv / "bin/python", "-c", "import thing; print(thing.x)"]) == b"1\n"
     assert (library(venv) / "bare.pyc").read_bytes() == b"kept"
     wheelstore._fresh.clear()
-    assert install.verified(Layout(str(base)), [one]) == []
+    assert verified(base, one) == []
 
 
 def test_a_script_of_the_name_of_a_command_gives_way_as_with_pip(base: Path, tmp_path: Path) -> None:
