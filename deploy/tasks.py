@@ -89,6 +89,23 @@ def setup(c, limit=None):  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c, limit))
 
 
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    iterable=["upgrade_package"],
+    help={
+        **_LIMIT,
+        "upgrade": "Newer versions of everything; without it, what is locked stays as long as it fits.",
+        "upgrade_package": "A newer version of this package alone; may be given several times.",
+    },
+)
+def lock_requirements(c, limit=None, upgrade=False, upgrade_package=None):  # type: ignore[no-untyped-def]
+    """Write the lock file from `requirements.in` or `pyproject.toml`, for the stage's targets."""
+    from .flows.relocking import lock_requirements as flow
+
+    flow(_config(c), _options(c, limit), upgrade=upgrade, packages=upgrade_package or [])
+
+
 @task(klass=FleetTask, auto_shortflags=False, help=_LIMIT)
 def create_bundle(c, limit=None):  # type: ignore[no-untyped-def]
     """Turn the lock file into wheels and a manifest, locally, once for all hosts."""
@@ -171,7 +188,8 @@ def _stage_task(name: str) -> FleetTask:
 
 def _namespace() -> Collection:
     collection = Collection(
-        deploy, rollback, check, status, setup, create_bundle, push, update_deps, migrate_db, activate, reboot_server,
+        deploy, rollback, check, status, setup, lock_requirements, create_bundle,
+        push, update_deps, migrate_db, activate, reboot_server,
         cleanup, lock, unlock,
     )  # fmt: skip
     taken = set(collection.task_names)

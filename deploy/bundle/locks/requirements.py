@@ -66,7 +66,7 @@ def read(path: Path, terms: Terms, text: str | None = None) -> Requirements:
     options: list[str] = []
     problems: list[str] = []
     warnings: list[str] = []
-    for where, beside, line in _lines(path, text):
+    for where, beside, line in lines(path, text):
         words = shlex.split(line) if line.startswith("-") else []
         if words and words[0].partition("=")[0] in SOURCES:
             options += words
@@ -84,7 +84,7 @@ def read(path: Path, terms: Terms, text: str | None = None) -> Requirements:
     return Requirements(path, tuple(pins), tuple(options), tuple(warnings))
 
 
-def _lines(path: Path, text: str | None = None, seen: frozenset[Path] = frozenset()) -> Iterator[tuple[str, Path, str]]:
+def lines(path: Path, text: str | None = None, seen: frozenset[Path] = frozenset()) -> Iterator[tuple[str, Path, str]]:
     """Logical lines with where they are: continued lines joined, comments dropped, included files in place."""
     joined = ""
     start = 0
@@ -102,7 +102,7 @@ def _lines(path: Path, text: str | None = None, seen: frozenset[Path] = frozense
         if option in ("-r", "--requirement", "-c", "--constraint"):
             included = path.parent / value.strip()
             if option in ("-r", "--requirement") and included not in seen:
-                yield from _lines(included, None, seen | {path})
+                yield from lines(included, None, seen | {path})
             continue
         yield where, path.parent, line
 
