@@ -9,10 +9,11 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import IO, TypeVar
 
 from ..errors import BuildError
@@ -95,19 +96,32 @@ class Fetcher:
 
     def _each(self, pins: Sequence[Pin], work: Callable[[Pin], T]) -> Iterator[tuple[Pin, T | BuildError]]:
         """*work* for every pin, as they are done; an interrupt does not wait for what goes on."""
-        pool = ThreadPoolExecutor(THREADS, "fetch")
+        waiting: SimpleQueue[Pin] = SimpleQueue()
+        done: SimpleQueue[tuple[Pin, T | BaseException]] = SimpleQueue()
+        for pin in pins:
+            waiting.put(pin)
+
+        def worker() -> None:
+            with contextlib.suppress(Empty):
+                while not self._web.stopped.is_set():
+                    pin = waiting.get_nowait()
+                    try:
+                        done.put((pin, work(pin)))
+                    except BaseException as error:
+                        done.put((pin, error))
+
+        # Daemons: a process that was told to end must not wait for a server that says nothing.
+        for _ in range(min(THREADS, len(pins))):
+            threading.Thread(target=worker, daemon=True).start()
         try:
-            futures: dict[Future[T], Pin] = {pool.submit(work, pin): pin for pin in pins}
-            for future in as_completed(futures):
-                try:
-                    yield futures[future], future.result()
-                except BuildError as error:
-                    yield futures[future], error
+            for _ in pins:
+                pin, result = done.get()
+                if isinstance(result, BaseException) and not isinstance(result, BuildError):
+                    raise result
+                yield pin, result
         except BaseException:
             self._web.stopped.set()
             raise
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     def _best(self, pin: Pin, choice: Choice) -> Fetched:
         others: list[str] = []

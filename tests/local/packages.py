@@ -156,8 +156,8 @@ class Index:
         """The files that were downloaded."""
         return [path.removeprefix("/files/") for path in self.asked if path.startswith("/files/")]
 
-    def wheel(self, name: str, version: str) -> str:
-        """Publish a wheel; its line for the lock file."""
+    def wheel(self, name: str, version: str, data: bytes = b"") -> str:
+        """Publish a wheel, with *data* in it; its line for the lock file."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             information = f"{name}-{version}.dist-info"
@@ -168,6 +168,7 @@ class Index:
                 "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
             )
             archive.writestr(f"{information}/RECORD", "")
+            archive.writestr(f"{name}.dat", data)
         return self._publish(f"{name}-{version}-py3-none-any.whl", buffer.getvalue(), f"{name}=={version}")
 
     def sdist(self, source: str = C, backend: str = BACKEND) -> str:
@@ -217,7 +218,15 @@ class Project:
         self.target("local", **keys)
 
     def lock(self, *lines: str) -> None:
-        (self.directory / "requirements.txt").write_text(f"--index-url {self.index.url}\n" + "".join(lines))
+        self.write(f"--index-url {self.index.url}\n", *lines)
+
+    def write(self, *lines: str) -> None:
+        """A lock file that names no index."""
+        (self.directory / "requirements.txt").write_text("".join(lines))
+
+    @property
+    def lock_text(self) -> str:
+        return (self.directory / "requirements.txt").read_text()
 
     def create(self, expect: int = 0, **variables: str) -> str:
         return self.fab("create-bundle", expect=expect, **variables)
@@ -234,9 +243,16 @@ class Project:
         return document
 
     def fab(self, *words: str, expect: int = 0, **variables: str) -> str:
-        own = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
+        process = self.start(*words, **variables)
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == expect, said
+        assert "Traceback" not in said, said
+        return said
+
+    def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
+        own = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "UV_"))}
         environment = {**own, "XDG_CACHE_HOME": str(self.cache), "PIP_CONFIG_FILE": os.devnull, **variables}
-        done = subprocess.run(
+        return subprocess.Popen(
             [FAB, *words],
             cwd=self.directory,
             env=environment,
@@ -244,9 +260,4 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
-            check=False,
         )
-        assert done.returncode == expect, done.stdout
-        assert "Traceback" not in done.stdout, done.stdout
-        return done.stdout

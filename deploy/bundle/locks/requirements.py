@@ -150,7 +150,7 @@ def _placed(
             except InvalidMarker:
                 return None, f"{text}: it is no requirement; pin a released version"
         url = re.sub(r"\[[\w\s,.-]*\]$", "", url)
-        if not re.search(r"[/:]|^\.|\.whl$", url):
+        if not (prefix or re.search(r"[/:]|^\.|\.whl$", url)):
             return None, f"{text}: it is no requirement; pin a released version"
     source, problem = direct.place(url, directory, require_commit=terms.require_hashes)
     if source is None:
