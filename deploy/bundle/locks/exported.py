@@ -47,7 +47,7 @@ def uv_export(terms: Terms) -> list[str]:
 def poetry_export(terms: Terms) -> list[str]:
     extras = [f"--extras={name}" for name in terms.extras]
     groups = [f"--with={name}" for name in terms.groups]
-    return ["export", "--quiet", "--no-ansi", "--no-interaction", "--format=requirements.txt", *extras, *groups]
+    return ["export", "--no-ansi", "--no-interaction", "--format=requirements.txt", *extras, *groups]
 
 
 def _read_pylock(path: Path, terms: Terms, text: str) -> LockFile:
