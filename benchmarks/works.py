@@ -106,7 +106,7 @@ def one_wheel(rivals: Rivals, fleet: Fleet) -> list[Row]:
     """One pin after the other is changed, each together with the code, as after an upgrade; its wheel is here."""
     lock = rivals.project.directory / "requirements.txt"
     house = Wheelhouse()
-    changes = _pins(OTHERS.read_text())
+    changes = pins(OTHERS.read_text())
     plain, changed, excess, largest = [], [], [], 0
     with fleet.relay(rivals.machines[0]) as relay:
         work = rivals.everybody([f"127.0.0.1:{relay.port}"])["ours"]
@@ -116,7 +116,7 @@ def one_wheel(rivals: Rivals, fleet: Fleet) -> list[Row]:
         for name, pin in changes.items():
             rivals.change()
             plain.append(timed(work))
-            before = _pins(lock.read_text())
+            before = pins(lock.read_text())
             lock.write_text(lock.read_text().replace(before[name], pin))
             bundle = create_bundle(lock, TARGET, wheelhouse=house, places=PLACES)
             size = next(wheel.size for wheel in bundle.manifest.wheels if wheel.name == name)
@@ -149,7 +149,7 @@ def one_wheel(rivals: Rivals, fleet: Fleet) -> list[Row]:
     ]
 
 
-def _pins(lock: str) -> dict[str, str]:
+def pins(lock: str) -> dict[str, str]:
     """Name → its lines, of a lock file as `pip-compile` writes them."""
     blocks = re.findall(r"^([a-z0-9.-]+)(?:\[[^\]]*\])?==[^\n]*(?:\n {4}--hash[^\n]*)*", lock, re.MULTILINE)
     whole = re.finditer(r"^[a-z0-9.-]+(?:\[[^\]]*\])?==[^\n]*(?:\n {4}--hash[^\n]*)*", lock, re.MULTILINE)
