@@ -93,7 +93,7 @@ class ConnectionFailed(DeployError):
 
 
 class CheckFailed(DeployError):
-    """A host cannot take the release; nothing was changed."""
+    """A host cannot take the release, or an audit did not pass; nothing was changed."""
 
     exit_code = ExitCode.CHECK
 

@@ -81,12 +81,16 @@ def status(c, limit=None):  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c, limit))
 
 
-@task(klass=FleetTask, auto_shortflags=False, help=_LIMIT)
-def setup(c, limit=None):  # type: ignore[no-untyped-def]
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    help={**_LIMIT, "packages": "Install what deploy.system_packages names and a host lacks, too."},
+)
+def setup(c, limit=None, packages=False):  # type: ignore[no-untyped-def]
     """Make the directories on every host, with the right owner."""
     from .flows.steps import setup as flow
 
-    flow(_config(c), _options(c, limit))
+    flow(_config(c), _options(c, limit), packages=packages)
 
 
 @task(
@@ -107,11 +111,23 @@ def lock_requirements(c, limit=None, upgrade=False, upgrade_package=None):  # ty
 
 
 @task(klass=FleetTask, auto_shortflags=False, help=_LIMIT)
-def create_bundle(c, limit=None):  # type: ignore[no-untyped-def]
+def targets(c, limit=None):  # type: ignore[no-untyped-def]
+    """Show what the hosts' wheels must fit, and write it to `targets/` for places where no host is in reach."""
+    from .flows.targets import targets as flow
+
+    flow(_config(c), _options(c, limit))
+
+
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    help={**_LIMIT, "target": "For these files of `targets/`, separated by commas, instead of asking the hosts."},
+)
+def create_bundle(c, limit=None, target=None):  # type: ignore[no-untyped-def]
     """Turn the lock file into wheels and a manifest, locally, once for all hosts."""
     from .flows.steps import create_bundle as flow
 
-    flow(_config(c), _options(c, limit))
+    flow(_config(c), _options(c, limit), target)
 
 
 @task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
@@ -178,6 +194,78 @@ def unlock(c, force=False):  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c), force=force)
 
 
+_BUNDLE = {"bundle": "The beginning of a digest, as bundle.list shows it; default: the bundle of the lock file."}
+
+
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    name="show",
+    help={"bundle": f"{_BUNDLE['bundle'][:-1]}. Or an exported file."},
+)
+def bundle_show(c, bundle=None):  # type: ignore[no-untyped-def]
+    """Show a bundle: target, lock file, signer, and each wheel with its origin."""
+    from .flows.bundles import show as flow
+
+    flow(_config(c), bundle)
+
+
+@task(klass=FleetTask, auto_shortflags=False, name="list")
+def bundle_list(c):  # type: ignore[no-untyped-def]
+    """List the bundles of the wheelhouse, and which are of this project's lock files."""
+    from .flows.bundles import show_all as flow
+
+    flow(_config(c))
+
+
+_DIFF = "A digest's beginning, an exported file, a lock file, or a git revision of it."
+
+
+@task(klass=FleetTask, auto_shortflags=False, name="diff", help={"a": _DIFF, "b": "The same, for what comes after."})
+def bundle_diff(c, a, b):  # type: ignore[no-untyped-def]
+    """Show which packages bundle B adds, removes and changes, and what a host with A is sent."""
+    from .flows.bundles import diff as flow
+
+    flow(_config(c), a, b)
+
+
+@task(klass=FleetTask, auto_shortflags=False, name="export", help={"file": "What to write: a tar file.", **_BUNDLE})
+def bundle_export(c, file, bundle=None):  # type: ignore[no-untyped-def]
+    """Write a bundle to one file, to be carried to where no index is."""
+    from .flows.bundles import export as flow
+
+    flow(_config(c), file, bundle)
+
+
+@task(klass=FleetTask, auto_shortflags=False, name="import", help={"file": "What bundle.export wrote."})
+def bundle_import(c, file):  # type: ignore[no-untyped-def]
+    """Verify an exported bundle and take it into the wheelhouse."""
+    from .flows.bundles import bring_in as flow
+
+    flow(_config(c), file)
+
+
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    name="prune",
+    help={"keep": "How many of the newest bundles stay, whosever they are."},
+)
+def bundle_prune(c, keep="20"):  # type: ignore[no-untyped-def]
+    """Remove from the wheelhouse what neither the newest bundles nor this project need."""
+    from .flows.bundles import prune as flow
+
+    flow(_config(c), _options(c), keep)
+
+
+@task(klass=FleetTask, auto_shortflags=False, help=_BUNDLE)
+def audit(c, bundle=None):  # type: ignore[no-untyped-def]
+    """Look for known vulnerabilities in what a bundle holds."""
+    from .flows.auditing import audit as flow
+
+    flow(_config(c), bundle)
+
+
 def _stage_task(name: str) -> FleetTask:
     def choose(c):  # type: ignore[no-untyped-def]
         c.config.deploy.stage = name
@@ -188,11 +276,12 @@ def _stage_task(name: str) -> FleetTask:
 
 def _namespace() -> Collection:
     collection = Collection(
-        deploy, rollback, check, status, setup, lock_requirements, create_bundle,
-        push, update_deps, migrate_db, activate, reboot_server,
-        cleanup, lock, unlock,
+        deploy, rollback, check, status, setup, targets, lock_requirements, create_bundle, push, update_deps,
+        migrate_db, activate, reboot_server, cleanup, lock, unlock, audit,
     )  # fmt: skip
-    taken = set(collection.task_names)
+    bundles = (bundle_show, bundle_list, bundle_diff, bundle_export, bundle_import, bundle_prune)
+    collection.add_collection(Collection("bundle", *bundles))
+    taken = {*collection.task_names, *collection.collections}
     for name in stage_names():
         if name in taken:
             raise DeployError(f"a stage cannot have the name of a task: {name}", where="deploy.stages")

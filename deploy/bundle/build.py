@@ -25,7 +25,7 @@ def interpreter(target: Target) -> list[str] | None:
     same = (here.system, here.machine, here.libc) == (target.system, target.machine, target.libc)
     if not same or here.version > target.version:
         return None
-    if here.python == target.python:
+    if (here.python, here.abis) == (target.python, target.abis):
         return local_pip()
     found = shutil.which(f"python{target.python}")
     return [*local_pip(), "--python", found] if found and _version(found) == target.python else None

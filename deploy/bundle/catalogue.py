@@ -50,7 +50,7 @@ class Catalogue:
         return chosen
 
     def _files(self, place: str, name: str) -> list[File]:
-        page = place if place in self._links else f"{place}/{name}/"
+        page = place if place in self._links else f"{place.rstrip('/')}/{name}/"
         with self._mutex:
             known = self._pages.get(page)
             future = known or self._pages.setdefault(page, Future())

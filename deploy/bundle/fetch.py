@@ -19,11 +19,12 @@ from typing import IO, TypeVar
 from ..errors import BuildError
 from ..masking import masked
 from .catalogue import Catalogue
-from .choice import Choice
+from .choice import Choice, is_wheel
 from .locks.model import File, Pin
+from .manifest import Origin
 from .sources import Sources
 from .target import Target
-from .web import Beyond, Missing, Passing, Web, local_path
+from .web import Beyond, Missing, Passing, Unreached, Web, local_path
 from .wheelhouse import Wheelhouse
 
 T = TypeVar("T")
@@ -157,7 +158,9 @@ class Fetcher:
             if allowed and part.sha256 not in allowed:
                 return path, part.sha256
             part.sync()
-            return self._wheelhouse.take(path, file.filename, part.sha256), part.sha256
+            kind = "index" if is_wheel(file) else "sdist"
+            origin = Origin(kind, part.sha256, index=file.index, url=file.url)
+            return self._wheelhouse.take(path, file.filename, part.sha256, origin), part.sha256
 
     def _complete(self, part: _Part, file: File) -> None:
         """Fetch what is lacking of *file*."""
@@ -252,6 +255,13 @@ def _alone(part: Path) -> Iterator[IO[bytes]]:
 def _tell(pins: Sequence[Pin], problems: dict[Pin, BuildError]) -> None:
     if not problems:
         return
+    if all(isinstance(error, Unreached) for error in problems.values()):
+        names = ", ".join(pin.label for pin in pins if pin in problems)
+        raise BuildError(
+            f"not in the wheelhouse, and no index is in reach: {names}",
+            output="\n".join(f"{pin.text}: {problems[pin].what}" for pin in pins if pin in problems),
+            hint="is the index in reach? Without one: fab bundle.import FILE, of a bundle made for this lock file",
+        )
     if len(problems) == 1:
         ((pin, error),) = problems.items()
         raise BuildError(f"{pin.text}: {error.what}", hint=error.hint, output=error.output)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 from ..errors import BuildError
-from ..masking import masked
 from . import ambient, build, sources, trees
 from .choice import is_wheel
 from .fetch import Fetched, Fetcher
 from .locks.model import Git, LockFile, Pin, Tree
-from .manifest import Wheel
+from .manifest import Origin, Wheel
 from .pip import local_pip
 from .sources import Places
 from .target import Target
-from .wheelhouse import Wheelhouse, described
+from .wheelhouse import Wheelhouse
 
 Hear = Callable[[str], None]
 
@@ -92,51 +92,42 @@ class Obtaining:
             self._warn(f"{file.filename} was withdrawn by its authors: {file.yanked or 'no reason given'}")
 
     def _wheel(self, fetched: Fetched, space: Path) -> Wheel:
-        file = fetched.file
-        place = {"index": file.index, "url": masked(file.url)}
+        file, pin = fetched.file, fetched.pin
         if is_wheel(file):
             if not self._target.fits(file.filename):
                 raise BuildError(f"{file.filename} does not fit {self._target.name}")
-            self._wheelhouse.remember_origin(fetched.sha256, place)
-            return described(fetched.path, "index", fetched.sha256)
+            return self._wheelhouse.described(fetched.path, "index", fetched.sha256)
         if self._pip is None:
-            raise build.cannot(self._target, [fetched.pin.label])
-        pin = fetched.pin
+            raise build.cannot(self._target, [pin.label])
         self._progress(f"{pin.label}: building from source")
-        made = self._built(
-            fetched.path, fetched.sha256, self._pip, space / pin.name, {"sdist": file.filename, **place}, pin
-        )
+        origin = Origin("sdist", fetched.sha256, index=file.index, url=file.url)
+        made = self._built(fetched.path, fetched.sha256, self._pip, space / pin.name, origin, "")
         self._progress(f"{pin.label}: built from source")
-        return described(made, "sdist", fetched.sha256)
+        return made
 
     def _from_tree(self, pin: Pin, source: Git | Tree, space: Path) -> Wheel:
         """A wheel of a repository or a directory; with nothing here like the target, only one that fits everywhere."""
         pip = self._pip or local_pip()
         key = self._source_key(source)
         self._progress(f"{pin.label}: building from source")
-        if isinstance(source, Git):
-            commit = trees.resolve(source)
-            if commit != source.reference:
-                self._warn(f"{masked(pin.text)}: no commit was locked; {source.reference} is {commit}")
-                key = self._source_key(replace(source, reference=commit))
-            got = trees.checkout(source, commit, space / "source")
-            origin = {"git": masked(source.url), "commit": commit, "tree": got.tree}
-            if source.subdirectory:
-                origin["subdirectory"] = source.subdirectory
-            trees.assert_package(got.directory)
-            made = self._built(got.directory, key, pip, space, origin, pin)
-            return described(made, "git", key)
-        copy = trees.copy(source.path, space / "source")
-        made = self._built(copy, key, pip, space, {"tree": key}, pin)
-        return described(made, "tree", key)
+        if isinstance(source, Tree):
+            copy = trees.copy(source.path, space / "source")
+            return self._built(copy, key, pip, space, Origin("path", key), pin.label)
+        commit = trees.resolve(source)
+        if commit != source.reference:
+            self._warn(f"{pin.text}: no commit was locked; {source.reference} is {commit}")
+            key = self._source_key(replace(source, reference=commit))
+        directory = trees.checkout(source, commit, space / "source")
+        trees.assert_package(directory)
+        origin = Origin("vcs", trees.digest(directory), url=source.url, revision=commit)
+        return self._built(directory, key, pip, space, origin, pin.label)
 
-    def _built(self, source: Path, key: str, pip: Sequence[str], space: Path, origin: dict[str, str], pin: Pin) -> Path:
+    def _built(self, source: Path, key: str, pip: Sequence[str], space: Path, origin: Origin, label: str) -> Wheel:
         space.mkdir(exist_ok=True)
         environment = sources.environment(self._sources, space)
-        made = build.build(
-            source, self._target, space / "wheel", pip, environment, pin.label if source.is_dir() else ""
-        )
-        value = self._wheelhouse.add(made)
+        made = build.build(source, self._target, space / "wheel", pip, environment, label)
+        tools = {"pip": metadata.version("pip"), "python": self._target.python}
+        value = self._wheelhouse.add(made, replace(origin, builder="native", tools=tools))
         self._wheelhouse.remember_built(key, self._target, value)
-        self._wheelhouse.remember_origin(value, origin)
-        return self._wheelhouse.root / "wheels" / value / made.name
+        path = self._wheelhouse.root / "wheels" / value / made.name
+        return self._wheelhouse.described(path, origin.kind, origin.sha256)

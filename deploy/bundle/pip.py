@@ -53,10 +53,11 @@ def last_words(said: str) -> str:
 
 def nothing_fits(said: str) -> bool:
     """Whether pip found no file that fits, by what it said; an index that is out of reach is another matter."""
-    return "No matching distribution" in said and not _unreachable(said)
+    return "No matching distribution" in said and not unreachable(said)
 
 
-def _unreachable(said: str) -> bool:
+def unreachable(said: str) -> bool:
+    """Whether pip reached no index, by what it said."""
     # pip tells of each attempt, and then that it found no file.
     return any(words in said for words in ("connection broken", "ConnectionError", "Read timed out"))
 
@@ -64,7 +65,7 @@ def _unreachable(said: str) -> bool:
 def _advice(said: str) -> str:
     if "THESE PACKAGES DO NOT MATCH THE HASHES" in said:
         return "a file is not the one that was locked: somebody changed it, or the lock file needs to be made again"
-    if _unreachable(said):
+    if unreachable(said):
         return "is the index in reach? A bundle that exists already needs no network"
     if _FRAMED.search(said) and ("Python.h" in said or not (shutil.which("cc") or shutil.which("gcc"))):
         return "a compiler and the Python headers are needed for C code (Debian: apt install gcc python3-dev)"

@@ -64,12 +64,14 @@ def resolve(places: Places, options: Sequence[str], beside: Path) -> Sources:
     urls = [places.url, *said.index, *around.index]
     main = next((url for url in urls if url), PYPI)
     extra = [*places.extra_urls, *said.index, *said.extra, *around.extra]
-    indexes = () if said.no_index or around.no_index else dict.fromkeys(_bare(url) for url in [main, *extra])
+    indexes: dict[str, str] = {}
+    for url in () if said.no_index or around.no_index else (main, *extra):
+        indexes.setdefault(url.rstrip("/"), url)
     links = [*(_link(link, places.directory) for link in places.find_links), *said.links, *around.links]
     ca = _certificates(places, around.ca)
     trusted = dict.fromkeys([*said.trusted, *around.trusted])
     proxy = places.proxy or around.proxy
-    return Sources(tuple(indexes), tuple(dict.fromkeys(links)), ca, proxy, tuple(trusted), places.ambient)
+    return Sources(tuple(indexes.values()), tuple(dict.fromkeys(links)), ca, proxy, tuple(trusted), places.ambient)
 
 
 def plain(url: str) -> str:
@@ -186,10 +188,6 @@ def _link(link: str, directory: Path) -> str:
     if link.startswith("file:"):
         link = unquote(urlsplit(link).path)
     return link if "://" in link else str((directory / Path(link).expanduser()).absolute())
-
-
-def _bare(url: str) -> str:
-    return url.rstrip("/")
 
 
 def _expanded(word: str) -> str:

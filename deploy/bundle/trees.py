@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BuildError, ConfigurationError
@@ -21,18 +20,6 @@ from .sources import login, plain
 _NEVER = {".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".tox", ".nox", ".env",
           ".mypy_cache", ".pytest_cache", ".ruff_cache"}  # fmt: skip
 _NEVER_ON_TOP = {"build", "dist"}
-
-
-@dataclass(frozen=True, slots=True)
-class Checkout:
-    """A commit, on disk.
-
-    :ivar tree: git's hash of what the commit holds.
-    """
-
-    directory: Path
-    commit: str
-    tree: str
 
 
 def assert_package(directory: Path) -> None:
@@ -122,8 +109,8 @@ def resolve(git: Git) -> str:
     return found[-1]  # behind an annotated tag, the commit that it is of
 
 
-def checkout(git: Git, commit: str, destination: Path) -> Checkout:
-    """Bring a commit to *destination*, with its submodules.
+def checkout(git: Git, commit: str, destination: Path) -> Path:
+    """Bring a commit to *destination*, with its submodules; the directory of it that is to be built.
 
     :raises BuildError: with git's words.
     """
@@ -132,11 +119,10 @@ def checkout(git: Git, commit: str, destination: Path) -> Checkout:
     _git(git, "-C", str(destination), "checkout", "--quiet", "--detach", commit)
     if (destination / ".gitmodules").is_file():
         _git(git, "-C", str(destination), "submodule", "update", "--quiet", "--init", "--recursive")
-    tree = _git(git, "-C", str(destination), "rev-parse", "HEAD^{tree}").strip()
     directory = destination / git.subdirectory
     if not directory.is_dir():
         raise BuildError(f"{masked(git.url)} has no directory {git.subdirectory} in {commit[:12]}")
-    return Checkout(directory, commit, tree)
+    return directory
 
 
 def _git(git: Git, *words: str) -> str:
@@ -152,7 +138,7 @@ def _git(git: Git, *words: str) -> str:
         check=False,
     )
     if result.returncode:
-        verb = next(word for word in words if word in ("clone", "checkout", "submodule", "rev-parse", "ls-remote"))
+        verb = next(word for word in words if word in ("clone", "checkout", "submodule", "ls-remote"))
         raise BuildError(f"git {verb} failed for {masked(git.url)}", output=result.stderr or result.stdout)
     return result.stdout
 

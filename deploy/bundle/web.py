@@ -49,6 +49,10 @@ class Passing(Exception):
         self.unreachable = unreachable
 
 
+class Unreached(BuildError):
+    """A place does not answer at all; what was asked for may well be there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     content: bytes
@@ -130,13 +134,14 @@ class Web:
         """Do *work* until it does not fail in passing: a few times, each pause twice as long.
 
         :param moved: whether the last try got further, so that counting starts again.
+        :raises Unreached: nobody answered.
         :raises BuildError: it went on failing.
         """
         host = urlsplit(url).netloc.rpartition("@")[2]
         tries = 0
         while True:
             if reason := self._gone.get(host):
-                raise BuildError(_unreached(url, reason), hint=_REACH)
+                raise Unreached(_unreached(url, reason), hint=_REACH)
             try:
                 return work()
             except Passing as failure:
@@ -144,7 +149,8 @@ class Web:
                 if tries >= TRIES:
                     if failure.unreachable:
                         self._gone[host] = str(failure)
-                    raise BuildError(_unreached(url, str(failure)), hint=_REACH) from None
+                    kind = Unreached if failure.unreachable else BuildError
+                    raise kind(_unreached(url, str(failure)), hint=_REACH) from None
                 pause = failure.pause_s or FIRST_PAUSE_S * 2 ** (tries - 1)
             if self.stopped.wait(min(pause, LONGEST_PAUSE_S)):
                 raise BuildError("the download was stopped")

@@ -11,14 +11,15 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from packaging.utils import parse_wheel_filename
 
 from ..errors import BuildError
-from ..masking import masked
-from .manifest import Manifest, Wheel
+from . import sbom
+from .manifest import Manifest, Origin, Wheel
 from .target import Target
 
 
@@ -34,10 +35,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def described(path: Path, source: str, source_sha256: str) -> Wheel:
-    """A wheel of the wheelhouse, for a manifest."""
-    name, version, _, _ = parse_wheel_filename(path.name)
-    return Wheel(path.name, path.parent.name, path.stat().st_size, name, str(version), source, source_sha256)
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A bundle that the wheelhouse remembers.
+
+    :ivar path: of its manifest.
+    :ivar manifest: None where it is damaged or of a newer schema.
+    :ivar made: when, in seconds since 1970.
+    """
+
+    path: Path
+    manifest: Manifest | None
+    made: float
 
 
 def _kind(filename: str) -> str:
@@ -45,21 +54,25 @@ def _kind(filename: str) -> str:
 
 
 class Wheelhouse:
-    """``wheels/<sha256>/<filename>``, ``bundles/<lock>-<target>.json``, ``built/<source>-<target>.json``.
+    """Wheels by their hash, bundles by lock file and target, and what was found out about either.
 
-    Beside a wheel lies ``origin.json``: where it came from. ``sdists/<sha256>/<filename>`` are kept as wheels are;
-    ``downloads/`` holds what is not complete, ``exports/`` what other tools made of their lock files.
+    ``wheels/<sha256>/<filename>``; ``bundles/<lock>-<target>-<its fingerprint>.json`` with its signature, ``.sig``,
+    beside it, and its bill of materials in ``sboms/``; ``built/<sdist>-<target>.json``; and
+    ``needs/<wheel's sha256>.json``. ``sdists/<sha256>/<filename>`` are kept as wheels are; ``downloads/`` holds what is
+    not complete, ``exports/`` what other tools made of their lock files.
     """
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
 
-    def add(self, path: Path) -> str:
-        """Take a wheel in (the file is moved); its SHA-256."""
+    def add(self, path: Path, origin: Origin | None = None) -> str:
+        """Take a wheel in (the file is moved), and where it came from; its SHA-256."""
         value = sha256(path)
         folder = self.root / "wheels" / value
         folder.mkdir(parents=True, exist_ok=True)
         path.chmod(0o644)
+        if origin is not None:
+            self._write(folder / "origin.json", json.dumps(asdict(origin), sort_keys=True))
         self._replace(path, folder / path.name)
         return value
 
@@ -67,10 +80,11 @@ class Wheelhouse:
         """Where a download lies until it is complete."""
         return self.root / "downloads" / f"{key}.part"
 
-    def take(self, part: Path, filename: str, value: str) -> Path:
+    def take(self, part: Path, filename: str, value: str, origin: Origin) -> Path:
         """Take in a wheel or a source distribution that was downloaded, verified and synced; its path."""
         folder = self.root / _kind(filename) / value
         folder.mkdir(parents=True, exist_ok=True)
+        self._write(folder / "origin.json", json.dumps(asdict(origin), sort_keys=True))
         part.chmod(0o644)
         part.rename(folder / filename)
         return folder / filename
@@ -80,22 +94,21 @@ class Wheelhouse:
         path = self.root / _kind(filename) / value / filename
         return path if path.is_file() and sha256(path) == value else None
 
-    def origin(self, value: str) -> dict[str, str]:
-        """Where a wheel came from; empty where nobody wrote it down.
+    def described(self, path: Path, kind: str, origin_sha256: str) -> Wheel:
+        """A wheel that is here, for a manifest, with where it came from: as it was kept, or as far as is known."""
+        name, version, _, _ = parse_wheel_filename(path.name)
+        value = path.parent.name
+        origin = self.origin(value)
+        if origin is None or (origin.kind, origin.sha256) != (kind, origin_sha256):
+            origin = Origin(kind, origin_sha256)
+        return Wheel(path.name, value, path.stat().st_size, name, str(version), origin)
 
-        ``index`` and ``url``; and ``sdist``, its file name, where the wheel was built from one. Or ``git`` (the URL),
-        ``commit``, ``tree`` and ``subdirectory``. Or ``tree`` alone for a directory of the machine.
-        """
+    def origin(self, value: str) -> Origin | None:
+        """Where the wheel of that SHA-256 came from, as far as it was kept."""
         try:
-            document = json.loads((self.root / "wheels" / value / "origin.json").read_text())
-        except (OSError, ValueError):
-            return {}
-        return document if isinstance(document, dict) else {}
-
-    def remember_origin(self, value: str, origin: Mapping[str, str]) -> None:
-        """Write down where a wheel came from, without credentials."""
-        document = {key: masked(text) for key, text in origin.items()}
-        self._write(self.root / "wheels" / value / "origin.json", json.dumps(document, sort_keys=True))
+            return Origin(**json.loads((self.root / "wheels" / value / "origin.json").read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def wheel(self, value: str) -> Path | None:
         """The wheel of that SHA-256, if it is here."""
@@ -128,8 +141,53 @@ class Wheelhouse:
             return None
         return manifest
 
-    def remember(self, manifest: Manifest) -> None:
-        self._write(self._bundle_path(manifest.lock_sha256, manifest.target), manifest.to_json())
+    def remember(self, manifest: Manifest, bill: str = "", signature: str = "") -> None:
+        """Keep a manifest, its bill of materials (made here where none is given) and its signature.
+
+        A signature that is there already stays where it is that of the same manifest.
+        """
+        path = self._bundle_path(manifest.lock_sha256, manifest.target)
+        text = manifest.to_json()
+        if signature:
+            self._write(path.with_suffix(".sig"), signature)
+        elif not path.is_file() or path.read_text(errors="replace") != text:
+            path.with_suffix(".sig").unlink(missing_ok=True)
+        self._write(self.bill(manifest), bill or sbom.document(manifest, sbom.time_stamp()))
+        self._write(path, text)
+
+    def sign(self, manifest: Manifest, signature: str) -> None:
+        """Keep the signature of a manifest that is here."""
+        self._write(self._bundle_path(manifest.lock_sha256, manifest.target).with_suffix(".sig"), signature)
+
+    def signature(self, manifest: Manifest) -> str:
+        """What was kept as the signature of a manifest, '' where there is none; not verified."""
+        try:
+            path = self._bundle_path(manifest.lock_sha256, manifest.target).with_suffix(".sig")
+            return path.read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return ""
+
+    def bill(self, manifest: Manifest) -> Path:
+        """Where the bill of materials of a manifest lies."""
+        return self.root / "sboms" / f"{self._bundle_path(manifest.lock_sha256, manifest.target).stem}.cdx.json"
+
+    def bundles(self) -> list[Kept]:
+        """Every bundle that is remembered, the newest first."""
+        kept = []
+        for path in (self.root / "bundles").glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    manifest = Manifest.from_json(path.read_text(errors="replace"), str(path))
+                except BuildError:
+                    manifest = None
+                kept.append(Kept(path, manifest, path.stat().st_mtime))
+        return sorted(kept, key=lambda each: (-each.made, each.path))
+
+    def forget(self, kept: Kept) -> None:
+        """Remove a bundle's manifest, signature and bill of materials; its wheels stay."""
+        kept.path.unlink(missing_ok=True)
+        kept.path.with_suffix(".sig").unlink(missing_ok=True)
+        (self.root / "sboms" / f"{kept.path.stem}.cdx.json").unlink(missing_ok=True)
 
     def built(self, sdist_sha256: str, target: Target) -> Path | None:
         """The wheel that was built from a source for *target*, if it is here.
@@ -146,13 +204,23 @@ class Wheelhouse:
         document = {"wheel": wheel_sha256, "sdist": sdist_sha256}
         self._write(self.root / "built" / f"{sdist_sha256}-{target.name}.json", json.dumps(document))
 
+    def needs(self, wheel_sha256: str) -> Any:
+        """What was found out about a wheel's compiled files, as it was remembered; None where nothing was."""
+        try:
+            return json.loads((self.root / "needs" / f"{wheel_sha256}.json").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def remember_needs(self, wheel_sha256: str, text: str) -> None:
+        self._write(self.root / "needs" / f"{wheel_sha256}.json", text)
+
     def workspace(self) -> tempfile.TemporaryDirectory[str]:
         """A directory beside the wheels, so that taking one in is a rename."""
         self.root.mkdir(parents=True, exist_ok=True)
         return tempfile.TemporaryDirectory(prefix=".partial-", dir=self.root)
 
     def _bundle_path(self, lock_sha256: str, target: Target) -> Path:
-        return self.root / "bundles" / f"{lock_sha256}-{target.name}.json"
+        return self.root / "bundles" / f"{lock_sha256}-{target.name}-{target.fingerprint}.json"
 
     def _write(self, path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

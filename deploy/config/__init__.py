@@ -6,9 +6,13 @@ from pathlib import Path
 
 from .loading import load
 from .models import (
+    Audit,
+    Bundle,
+    Check,
     Command,
     Health,
     HostSettings,
+    Ignore,
     Index,
     Lock,
     Migrate,
@@ -19,6 +23,7 @@ from .models import (
     Source,
     Supervisor,
     Systemd,
+    SystemPackages,
     TargetSettings,
     Touch,
 )
@@ -26,9 +31,9 @@ from .schema import json_schema
 from .stages import SECTION_KEYS, choose_stage, resolve
 
 __all__ = [
-    "SECTION_KEYS", "Command", "Health", "HostSettings", "Index", "Lock", "Migrate", "Service", "Settings", "Shared",
-    "Signal", "Source", "Supervisor", "Systemd", "TargetSettings", "Touch", "choose_stage", "json_schema", "load",
-    "relative_to", "resolve",
+    "SECTION_KEYS", "Audit", "Bundle", "Check", "Command", "Health", "HostSettings", "Ignore", "Index", "Lock",
+    "Migrate", "Service", "Settings", "Shared", "Signal", "Source", "Supervisor", "SystemPackages", "Systemd",
+    "TargetSettings", "Touch", "choose_stage", "json_schema", "load", "relative_to", "resolve",
 ]  # fmt: skip
 
 

@@ -53,10 +53,10 @@ def _problems(error: ValidationError, stage: str, overrides: Mapping[str, Any]) 
             yield f"{where}: is missing"
         elif kind.startswith("union_tag"):
             yield f"{where}.manager: must be one of {', '.join(_MANAGERS)}"
-        elif path == ["target"]:
+        elif path == ["target"] and kind != "value_error":
             # Both alternatives were tried; one of them says enough.
             if not isinstance(given, Mapping):
-                yield f"{where}: must be auto, local, or a mapping with python and platform (it is {given!r})"
+                yield f"{where}: must be auto, local, or a mapping: files, or python and platform (it is {given!r})"
         else:
             message = _PLAIN.get(kind) or item["msg"].removeprefix("Value error, ")
             shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool | None) else ""
@@ -73,7 +73,11 @@ _PLAIN = {
 
 def _keys(location: tuple[Any, ...]) -> list[Any]:
     """The keys that somebody wrote: pydantic names the alternative that it tried between them."""
-    tried = {"service": {*_MANAGERS}, "target": {"TargetSettings", "literal['auto','local']"}}
+    tried = {
+        "service": {*_MANAGERS},
+        "sign": {"bool", "str"},
+        "target": {"function-after[_either(), TargetSettings]", "literal['auto','local']"},
+    }
     return [
         part
         for before, part in zip((None, *location), location, strict=False)
@@ -95,8 +99,9 @@ _MANAGERS: dict[str, type[models.Model]] = {
 
 _PARTS: dict[str, type[models.Model]] = {
     "source": models.Source, "shared": models.Shared, "migrate": models.Migrate, "health": models.Health,
-    "lock": models.Lock, "target": models.TargetSettings, "hosts": models.HostSettings, "index": models.Index,
-    **_MANAGERS,
+    "lock": models.Lock, "check": models.Check, "system_packages": models.SystemPackages,
+    "bundle": models.Bundle, "audit": models.Audit, "ignore": models.Ignore, "index": models.Index,
+    "target": models.TargetSettings, "hosts": models.HostSettings, **_MANAGERS,
 }  # fmt: skip
 
 

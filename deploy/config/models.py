@@ -6,12 +6,13 @@ The only place that knows the keys; the configuration reference and the JSON sch
 from __future__ import annotations
 
 import re
+from datetime import date
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 _HOST = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^@\s:\[\]]+)(?::(?P<port>\d{1,5}))?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -163,11 +164,118 @@ class Lock(Model):
     )
 
 
-class TargetSettings(Model):
-    """What the wheels must fit, where hosts are not to be asked."""
+class Check(Model):
+    """What is looked at in a new release's venv, before anything that serves is touched."""
 
-    python: str = Field(description="For example `3.11`.", pattern=r"^3\.\d+$")
-    platform: str = Field(description="For example `manylinux_2_36_x86_64`.", min_length=1)
+    imports: Literal["all", "third-party", "off"] = Field(
+        "all",
+        description="Which import statements of the code have to resolve: all, those of modules that are not the "
+        "application's own, or none.",
+    )
+    ignore: list[str] = Field(
+        [],
+        description="Modules (with all below them) and shared libraries that may be lacking: `debug_toolbar`, "
+        "`libtbb.so.12`.",
+    )
+
+    @field_validator("imports", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        # YAML 1.1 takes a bare `off` for false.
+        return "off" if value is False else value
+
+
+# What the package managers themselves allow: none begins with a dash, none has a space or a letter of the shell.
+_DEBIAN_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?")
+_PACKAGE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_+.~-]*")
+
+
+class SystemPackages(Model):
+    """Packages of the operating system that the application needs, by the host's package manager."""
+
+    apt: list[str] = Field([], description="On Debian and Ubuntu, such as `libpq5`.")
+    dnf: list[str] = Field([], description="On Fedora, RHEL and their relatives, such as `libpq`.")
+    pkg: list[str] = Field([], description="On FreeBSD, such as `postgresql16-client`.")
+
+    @field_validator("apt", "dnf", "pkg")
+    @classmethod
+    def _names(cls, names: list[str], info: ValidationInfo) -> list[str]:
+        pattern = _DEBIAN_PACKAGE if info.field_name == "apt" else _PACKAGE
+        for name in names:
+            if not pattern.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a package")
+        return list(dict.fromkeys(names))
+
+
+class Bundle(Model):
+    """Who signs bundles, and whose signatures the hosts take."""
+
+    sign: bool | str = Field(
+        False,
+        description="Sign with an SSH key: a path (of the `.pub` file, where the agent has the key), relative to the "
+        "fabfile; or `true` for `identity`, or else the first of the usual keys in `~/.ssh`.",
+    )
+    allowed_signers: str = Field(
+        "",
+        description="An allowed signers file (as in ssh-keygen(1)), relative to the fabfile. `fab setup` puts it on "
+        "each host, which then refuses bundles that none of them signed.",
+    )
+    signers_owner: Literal["deploy", "root"] = Field(
+        "deploy",
+        description="`root`: the hosts' list lies below `/etc/fabric-wheelhouse`, where only root can change it; "
+        "`deploy`: in `.deploy/`, where the deploy user can.",
+    )
+
+
+class Ignore(Model):
+    """A vulnerability that is known and borne for a while."""
+
+    id: str = Field(description="Its name, such as `PYSEC-2026-1` or `CVE-2026-1234`.", min_length=1)
+    reason: str = Field(description="Why it does no harm here.", min_length=1)
+    expires: date = Field(description="From this day on it counts again (`2027-01-31`).")
+
+
+class Audit(Model):
+    """`fab audit`: known vulnerabilities in what a bundle holds."""
+
+    gate: bool = Field(False, description="`deploy` and `update-deps` audit the bundles before anything is sent.")
+    service: Literal["pypi", "osv"] = Field("pypi", description="Whom pip-audit asks.")
+    url: str = Field("", description="Another address of an OSV service; with `service: osv`.")
+    database: str = Field(
+        "",
+        description="Ask no service, but look here: a directory with OSV records (`*.json`), or a zip file of them, "
+        "relative to the fabfile.",
+    )
+    private: list[str] = Field(
+        [], description="Packages that no service knows: their names are not sent, and they are not audited."
+    )
+    ignore: list[Ignore] = Field([], description="Vulnerabilities that do not count until a day.")
+
+    @model_validator(mode="after")
+    def _address_of_osv(self) -> Audit:
+        if self.url and self.service != "osv":
+            raise ValueError("url is the address of an OSV service; set service: osv with it")
+        return self
+
+
+class TargetSettings(Model):
+    """What the wheels must fit, where hosts are not to be asked: files, or a Python and a platform."""
+
+    files: list[str] = Field(
+        [], description="Files that `fab targets` wrote, relative to the fabfile; each host takes the one that fits it."
+    )
+    python: str = Field(
+        "",
+        description="For example `3.11`, or `3.11.9` where markers of the lock file ask for all of it.",
+        pattern=r"^3\.\d+(\.\d+)?$",
+    )
+    platform: str = Field("", description="For example `manylinux_2_36_x86_64`.", min_length=1)
+
+    @model_validator(mode="after")
+    def _either(self) -> TargetSettings:
+        if bool(self.files) == bool(self.python or self.platform) or bool(self.python) != bool(self.platform):
+            raise ValueError("must have either files, or python and platform")
+        return self
 
 
 class Index(Model):
@@ -253,8 +361,16 @@ class Settings(Model):
     )
     index: Index = Field(Index(), description="Where wheels and source distributions come from.")
     target: Literal["auto", "local"] | TargetSettings = Field(
-        "auto", description="What the wheels must fit: asked of the hosts (`auto`), this machine (`local`), or named."
+        "auto",
+        description="What the wheels must fit: asked of the hosts (`auto`), this machine (`local`), or named: by files "
+        "of `fab targets`, or by a Python and a platform.",
     )
+    check: Check = Field(Check(), description="What is looked at before a release may serve.")
+    system_packages: SystemPackages = Field(
+        SystemPackages(), description="Packages that have to be on the hosts; `fab setup --packages` installs them."
+    )
+    bundle: Bundle = Field(Bundle(), description="Signatures of bundles.")
+    audit: Audit = Field(Audit(), description="Known vulnerabilities.")
     source: Source = Field(Source(), description="Where the code comes from.")
     shared: Shared = Field(Shared(), description="What outlives a release.")
     migrate: Migrate | None = Field(None, description="Migration of the database.")

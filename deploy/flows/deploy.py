@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fabric import Config
 
-from ..errors import DeployError, Locked, StagingFailed, as_kind, combine
+from ..errors import DeployError, Locked
 from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Answer
 from ..source.snapshot import Snapshot
-from . import activating, bundling, installing, migrating, plan, probing, pushing, steps
+from . import (
+    activating,
+    auditing,
+    bundling,
+    checking,
+    fitting,
+    installing,
+    matching,
+    migrating,
+    plan,
+    probing,
+    pushing,
+    steps,
+)
 from .bundling import Bundles
 from .run import Options, Run, opened
 
@@ -26,7 +41,9 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
         with run.locked(f"deploy {code.revision}"):
             probing.probe(run)
             probing.verify(run)
+            matching.warn(run)
             if options.dry:
+                fitting.verify(run, bundling.all_known(run))
                 _show(run, code)
                 return
             bundles = bundling.create(run)
@@ -37,6 +54,8 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
                     return
                 _reactivate(run)
                 return
+            fitting.verify(run, bundles)
+            auditing.gate(run, (bundle.manifest for bundle in bundles.values()))
             releases = dict.fromkeys(run.hosts, stage(run, code, bundles))
             _activate(run, releases)
         summary(run, releases, code.revision)
@@ -65,16 +84,19 @@ def stage(run: Run, code: Snapshot, bundles: Bundles) -> str:
 def _stage_all(run: Run, code: Snapshot, bundles: Bundles, release: str) -> None:
     way = pushing.choose(run)
 
-    def stage_one(host: Host) -> None:
+    def stage_one(host: Host) -> dict[str, Any]:
         asked: list[Answer] = []
         pushing.push_one(
-            run, host, code, release, way, behind=lambda: asked.append(installing.ask(host, bundles[host], release))
+            run,
+            host,
+            code,
+            release,
+            way,
+            behind=lambda: asked.append(installing.ask(run, host, bundles[host], release)),
         )
-        installing.install(run, host, bundles[host], release, asked[-1])
+        return installing.install(run, host, bundles[host], release, asked[-1])
 
-    _, failures = parallel.attempt(run.hosts, stage_one)
-    if failures:
-        raise combine([as_kind(StagingFailed, error) for error in failures.values()])
+    checking.judge(run, *parallel.attempt(run.hosts, stage_one))
 
 
 def _reactivate(run: Run) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 from fabric import Config
 
+from ..bundle import Target, targetfile
 from ..errors import CheckFailed, by_host, combine
 from ..fleet import parallel
 from ..host.connection import Host
-from . import bundling, plan, probing
+from . import bundling, fitting, matching, plan, probing
 from .run import Options, Run, opened
 
 
@@ -59,22 +60,35 @@ def check(config: Config, options: Options) -> None:
     """
     with opened(config, options) as run:
         run.connect()
-        probing.probe(run)
+        probing.probe(run, also=["openssh"])
+        rights = parallel.each(run.hosts, probing.sudo_rights)
         problems = []
+        libraries = fitting.missing_libraries(run, bundling.all_known(run))
         for host in run.hosts:
             facts = run.facts[host]
-            found = probing.problems(run.settings, host, facts)
+            found = probing.problems(run, host, facts) + matching.problems(run, host)
+            found += [problem for name, problem in libraries if name == host.name]
+            if unchecked := fitting.unchecked_packages(run, facts):
+                run.report.warn(unchecked, host.name)
             if denied := probing.may_restart(run, host):
                 found.append(denied)
             if facts["lock"]:
                 run.report.warn(facts["lock"], host.name)
             problems += [(host.name, problem) for problem in found]
-            said = f"Python {facts['python']}, {facts['free_bytes'] >> 20} MiB free, " + (
-                facts["live"] or "nothing live"
-            )
-            run.report.say(said if not found else f"{len(found)} in the way, see below", host.name)
+            said = f"{len(found)} in the way, see below" if found else _described(facts, rights[host])
+            run.report.say(said, host.name)
         if problems:
-            raise CheckFailed(f"a deploy would fail:\n{by_host(problems)}")
-        plan.show_bundles(run)
-        targets = {target.name for target in bundling.targets(run).values()}
-        run.report.say(f"nothing stands in the way ({', '.join(sorted(targets))})")
+            raise CheckFailed(f"a deploy would fail:\n{by_host(problems)}", hint=fitting.hint(run) if libraries else "")
+        matching.warn(run)
+        targets = bundling.targets(run).values()
+        plan.show_bundles(run, targets)
+        names = targetfile.names(targets).values()
+        run.report.say(f"nothing stands in the way ({', '.join(sorted(names))})")
+
+
+def _described(facts: dict[str, Any], sudo: str) -> str:
+    openssh = f"OpenSSH {facts['openssh']}" if facts["openssh"] else ""
+    libc = Target.from_facts(facts).libc_version
+    free = f"{facts['free_bytes'] >> 20} MiB free"
+    parts = [f"Python {facts['python']}", libc, openssh, f"sudo: {sudo or 'unknown'}", free]
+    return ", ".join(filter(None, [*parts, facts["live"] or "nothing live"]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..bundle import Target, targetfile
 from ..host.connection import Host
 from ..service import manager
 from ..source.snapshot import Snapshot
@@ -28,12 +29,14 @@ def show_setup(run: Run) -> None:
         run.report.say(f"would make or mend {', '.join(lacking)}" if lacking else "is set up", host.name)
 
 
-def show_bundles(run: Run) -> None:
-    for target in dict.fromkeys(bundling.targets(run).values()):
+def show_bundles(run: Run, targets: Iterable[Target]) -> None:
+    """The bundle of each target, and what its hosts would be sent, where hosts were asked."""
+    by_host = bundling.targets(run) if run.facts else {}
+    for target, name in targetfile.names(targets).items():
         known = bundling.known(run, target)
         verb = f"bundle {known.manifest.digest[:12]} is there already" if known else "would create the bundle"
-        run.report.say(f"{verb} of {run.settings.requirements} for {target.name}")
-        for host, its in bundling.targets(run).items():
+        run.report.say(f"{verb} of {run.settings.requirements} for {name}")
+        for host, its in by_host.items():
             if its == target and known:
                 _show_upload(run, host, known)
 
@@ -77,7 +80,7 @@ def show_restart(run: Run, releases: Mapping[Host, str]) -> None:
 
 def show_deploy(run: Run, code: Snapshot, release: str) -> None:
     """All of it, in the order in which it would happen."""
-    show_bundles(run)
+    show_bundles(run, bundling.targets(run).values())
     show_push(run, code)
     show_migration(run, release)
     releases = dict.fromkeys(run.hosts, release)

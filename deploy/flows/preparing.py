@@ -8,6 +8,7 @@ from ..errors import CheckFailed, as_kind
 from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import HostFailure
+from . import signing
 from .run import Run
 
 
@@ -21,7 +22,7 @@ def prepare(run: Run, hosts: Sequence[Host]) -> None:
 
 def _prepare(run: Run, host: Host) -> None:
     with run.report.step("setup", host.name) as step:
-        changed = make_directories(host)
+        changed = make_directories(host) + put_signers(run, host)
         step.outcome = "; ".join(changed) if changed else f"{host.base_path} is set up"
 
 
@@ -41,4 +42,24 @@ def make_directories(host: Host) -> list[str]:
     if changed:
         # The program is kept in .deploy from now on; the one that runs was started without.
         host.end_sessions()
+    return changed
+
+
+def put_signers(run: Run, host: Host) -> list[str]:
+    """Give *host* the list of allowed signers, where one is configured; the sentences of what was changed.
+
+    :raises ConfigurationError: the file cannot be read.
+    :raises CheckFailed: root's list says something else, or sudo does not let us be root.
+    """
+    text = signing.allowed_text(run.settings, run.directory)
+    if text is None:
+        return []
+    owner = run.settings.bundle.signers_owner
+    operations = [("put_signers", {"text": text, "owner": owner})]
+    user = "root" if owner == "root" else host.deploy_user
+    try:
+        with host.lost_means_failed():
+            changed: list[str] = host.session(user).batch(operations)[0]["changed"]
+    except HostFailure as failure:
+        raise as_kind(CheckFailed, failure) from None
     return changed

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..config import Settings
 from ..errors import CheckFailed, by_host
 from ..fleet import parallel
 from ..host.connection import Host
 from ..service import manager
+from . import fitting, matching, signing
 from .run import Run
 
 MIB = 1 << 20
 MIN_FREE_INODES = 5_000
 
 
-def probe(run: Run) -> None:
-    """Ask every host of the run what it is and what lies on it; read-only, in parallel."""
+def probe(run: Run, also: Sequence[str] = ()) -> None:
+    """Ask every host of the run what it is and what lies on it; read-only, in parallel.
+
+    :param also: questions that take longer (``libraries``, ``openssh``, ``sudo``): see :mod:`deploy.hostside.probe`.
+    """
 
     def ask(host: Host) -> dict[str, Any]:
         with run.report.step("probe", host.name):
             if host in run.found:
                 return run.found.pop(host)
-            answer: dict[str, Any] = host.batch([run.question(host)])[0]
-            return answer
+            return run.heard(host.batch(run.questions(host, also)))
 
     run.facts = parallel.each(run.hosts, ask)
 
@@ -34,14 +36,15 @@ def verify(run: Run) -> None:
 
     :raises CheckFailed: with everything that is in the way, host by host.
     """
-    found = {host: problems(run.settings, host, facts) for host, facts in run.facts.items()}
+    found = {host: problems(run, host, facts) + matching.problems(run, host) for host, facts in run.facts.items()}
     if any(found.values()):
         told = by_host((host.name, problem) for host, items in found.items() for problem in items)
         raise CheckFailed(f"the deploy would fail; nothing was touched:\n{told}")
 
 
-def problems(settings: Settings, host: Host, facts: Mapping[str, Any]) -> list[str]:
+def problems(run: Run, host: Host, facts: Mapping[str, Any]) -> list[str]:
     """What would stop a deploy to a host that says *facts* of itself."""
+    settings = run.settings
     found = []
     base = facts["base"]
     if not facts["has_venv"]:
@@ -57,7 +60,32 @@ def problems(settings: Settings, host: Host, facts: Mapping[str, Any]) -> list[s
         found.append(f"{host.base_path}/shared/{name} is missing; put it there (owner {facts['user']}, mode 0600)")
     if facts.get("unit_missing"):
         found.append(f"the unit {facts['unit_missing']} is not on the host (systemctl does not know it)")
+    found += fitting.missing_packages(facts)
+    if problem := _signers(run, host, facts):
+        found.append(problem)
     return found
+
+
+def _signers(run: Run, host: Host, facts: Mapping[str, Any]) -> str:
+    """Whether the host's list of allowed signers is the configured one; what is the matter, '' if nothing is."""
+    text = signing.allowed_text(run.settings, run.directory)
+    known = facts["signers"]
+    if text is None or facts["base"]["lacking"]:
+        return ""  # what has no directories yet is set up before anything is sent, and given its list with them
+    if not known["path"]:
+        return "the host has no list of allowed signers, and deploy.bundle.allowed_signers is set; fab setup mends it"
+    if known["sha256"] != signing.sha256(text):
+        return f"{known['path']} is not what deploy.bundle.allowed_signers says; fab setup mends it"
+    if run.settings.bundle.signers_owner == "root" and known["path"].startswith(host.base_path):
+        return f"{known['path']} can be changed by the deploy user, and it is to be root's; fab setup mends it"
+    return ""
+
+
+def sudo_rights(host: Host) -> str:
+    """What sudo lets the login user do, in short: see :mod:`deploy.hostside.probe`."""
+    with host.lost_means_failed():
+        answer: str = host.session(host.login).batch([("ask", {"also": ["sudo"]})])[0]["sudo"]
+    return answer
 
 
 def may_restart(run: Run, host: Host) -> str:

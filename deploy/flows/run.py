@@ -72,11 +72,25 @@ class Run:
     def health(self, host: Host) -> Any:
         return self.host_settings[host].health or self.settings.health
 
-    def question(self, host: Host) -> tuple[str, dict[str, Any]]:
-        """The request that probes a host."""
+    def questions(self, host: Host, also: Sequence[str] = ()) -> list[tuple[str, dict[str, Any]]]:
+        """The request that probes a host; :meth:`heard` takes the answers.
+
+        :param also: what takes longer to tell: see :mod:`deploy.hostside.probe`.
+        """
         service = self.service(host)
         told = manager.description(service, host.base_path) if service else None
-        return "probe", {"shared_files": self.settings.shared.files, "service": told}
+        asked: list[tuple[str, dict[str, Any]]] = [
+            ("probe", {"shared_files": self.settings.shared.files, "service": told, "also": list(also)})
+        ]
+        wanted = self.settings.system_packages.model_dump()
+        if any(wanted.values()):
+            asked.append(("packages", {"wanted": wanted}))
+        return asked
+
+    @staticmethod
+    def heard(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """What a host says of itself, with ``packages`` where the configuration names some."""
+        return {**answers[0], **({"packages": answers[1]} if len(answers) > 1 else {})}
 
     def fab(self, task: str) -> str:
         """The command line of another task for the same stage."""
@@ -113,13 +127,53 @@ class Run:
             wait_s=self.options.lock_wait_s,
             prepare=lambda: prepare(self, [self.primary]),
             say=self.report.say,
-            then=[self.question(self.primary)],
+            then=self.questions(self.primary),
         )
         with lock:
             self.lock = lock
-            self.found[self.primary] = lock.found[0]
+            self.found[self.primary] = self.heard(lock.found)
             yield
             self.lock = None
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The configuration without its hosts: for what is done on this machine alone.
+
+    :ivar section: the `deploy:` section as Fabric merged it.
+    :ivar file: where it came from, for messages.
+    """
+
+    section: Mapping[str, Any]
+    directory: Path
+    file: str
+
+    @classmethod
+    def of(cls, config: Config) -> Project:
+        section = config.get("deploy")
+        directory = project_directory()
+        files = [*configuration_files()]
+        file = str(files[-1] if files else directory / "fabric.yaml")
+        return cls(plain(section) if section is not None else {}, directory, file)
+
+    def stage(self) -> tuple[str, Settings]:
+        """The chosen stage and what it sees.
+
+        :raises ConfigurationError: the configuration is wrong, or says nothing of a stage.
+        """
+        if "stages" not in self.section:
+            _assert_section([*configuration_files()], self.directory)
+        name = choose_stage(self.section, self.file)
+        return name, load(self.section, name, self.file)
+
+    def stages(self, *, every: bool = False) -> dict[str, Settings]:
+        """The chosen stage, or all of them where none is chosen or *every* one is meant; none where none is configured.
+
+        :raises ConfigurationError: the configuration is wrong.
+        """
+        if self.section.get("stage") and not every:
+            return dict([self.stage()])
+        return {str(name): load(self.section, name, self.file) for name in self.section.get("stages") or {}}
 
 
 @contextlib.contextmanager
@@ -128,15 +182,9 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
 
     :raises ConfigurationError: the configuration is wrong, or ``--limit`` names a host that is not in the stage.
     """
-    section = config.get("deploy")
-    section = plain(section) if section is not None else {}
-    directory = project_directory()
-    files = [*configuration_files()]
-    if "stages" not in section:
-        _assert_section(files, directory)
-    file = str(files[-1] if files else directory / "fabric.yaml")
-    stage = choose_stage(section, file)
-    settings = load(section, stage, file)
+    project = Project.of(config)
+    stage, settings = project.stage()
+    directory = project.directory
     report = make()
     access = _access(settings, directory)
     host_settings: dict[Host, HostSettings] = {}
@@ -154,7 +202,7 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
     primary = next((host for host, each in host_settings.items() if each.primary), next(iter(host_settings)))
     hosts = limited(host_settings, options.limit, stage)
     try:
-        with _terminable(), report:
+        with terminable(), report:
             yield Run(settings, stage, directory, hosts, primary, host_settings, options, report)
     finally:
         for host in host_settings:
@@ -222,7 +270,7 @@ def plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM and SIGHUP end a run as Ctrl-C does: what is held is let go of."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -8,36 +8,60 @@ from ..errors import CheckFailed, combine
 from ..fleet import parallel
 from ..fleet.lock import whoami
 from ..host.connection import Host
-from . import activating, bundling, installing, migrating, plan, preparing, probing, pushing
+from . import (
+    activating,
+    auditing,
+    bundling,
+    fitting,
+    installing,
+    matching,
+    migrating,
+    plan,
+    preparing,
+    probing,
+    pushing,
+)
 from .run import Options, Run, opened
 
 
-def setup(config: Config, options: Options) -> None:
-    """Make the directories on every host of the stage."""
+def setup(config: Config, options: Options, *, packages: bool) -> None:
+    """Make the directories on every host of the stage.
+
+    :param packages: install what is lacking of ``system_packages``, too.
+    """
     with opened(config, options) as run:
         run.connect()
         if options.dry:
             probing.probe(run)
             plan.show_setup(run)
+            if packages:
+                fitting.show_packages(run)
             return
         preparing.prepare(run, run.hosts)
         probing.probe(run)
+        if packages:
+            fitting.install_packages(run)
         for host in run.hosts:
             for name in run.facts[host]["shared_missing"]:
                 run.report.say(f"still missing: {host.base_path}/shared/{name}", host.name)
         run.report.say(f"next: {run.fab('deploy')}")
 
 
-def create_bundle(config: Config, options: Options) -> None:
-    """Make the bundle of each target of the stage, locally."""
+def create_bundle(config: Config, options: Options, target: str | None) -> None:
+    """Make the bundle of each target of the stage, locally.
+
+    :param target: names of target files; None for the targets that are configured.
+    """
     with opened(config, options) as run:
-        if bundling.needs_probe(run):
+        wanted = list((matching.named(run) if target is None else matching.asked_for(run, target)).values())
+        if not wanted:
             run.connect()
             probing.probe(run)
+            wanted = list(bundling.targets(run).values())
         if options.dry:
-            plan.show_bundles(run)
+            plan.show_bundles(run, wanted)
             return
-        bundling.create(run)
+        bundling.make(run, wanted)
         run.report.say(f"next: {run.fab('push')}")
 
 
@@ -87,11 +111,14 @@ def update_deps(config: Config, options: Options) -> None:
         with run.locked("update-deps"):
             probing.probe(run)
             probing.verify(run)
+            matching.warn(run)
             if options.dry:
-                plan.show_bundles(run)
+                plan.show_bundles(run, bundling.targets(run).values())
                 return
-            preparing_needed(run)
             bundles = bundling.create(run)
+            fitting.verify(run, bundles)
+            auditing.gate(run, (bundle.manifest for bundle in bundles.values()))
+            preparing_needed(run)
             releases = {host: _incomplete(run, host, bundles[host].manifest.digest) for host in run.hosts}
             installing.update_deps(run, bundles, releases)
         if any(_staged(run, host) for host in run.hosts):

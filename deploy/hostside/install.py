@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import disk, releases, venvs, wheelstore
+from . import checking, disk, releases, signature, venvs, wheelstore
 from .failure import Failure
 from .layout import Layout
 from .wheelstore import Stored
@@ -43,14 +43,19 @@ def install(
     wheels: list[dict[str, Any]],
     release: str,
     manifest: dict[str, Any],
+    check: dict[str, Any],
     progress: Callable[[str], None],
+    signed: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Make the venv of a bundle, and complete *release* with it ('' to make only the venv).
+    """Make the venv of a bundle, check it, and complete *release* with it ('' to make only the venv).
 
-    :returns: ``missing``: the SHA-256 of wheels that have to be sent first (then nothing was done), else ``venv``
-        and ``reused``.
+    :param check: what :func:`checking.check` is told: ``imports_of`` and ``ignore``.
+    :param signed: ``manifest``, the hash of the whole manifest, and its ``signature``, '' where nobody signed.
+    :returns: ``missing``: the SHA-256 of wheels that have to be sent first (then nothing was done), else ``venv``,
+        ``reused`` and ``checked``; with problems in the last, the release is not complete.
     """
     check_digest(target, wheels, digest)
+    signature.check(layout, digest, manifest.get("lock", ""), **(signed or {"manifest": "", "signature": ""}))
     name = venv_name(digest)
     reused = venvs.exists(layout.base, name)
     if not reused:
@@ -65,9 +70,11 @@ def install(
         if damaged:
             disk.sweep(layout.path("venvs"))
             return {"missing": thrown_out(layout, damaged)}
-    if release:
+    progress("checking modules and imports")
+    checked = checking.check(layout, name, release, **check)
+    if release and not checked["problems"]:
         releases.complete(layout, release, name, {**manifest, "bundle": digest})
-    return {"missing": [], "venv": name, "reused": reused}
+    return {"missing": [], "venv": name, "reused": reused, "checked": checked}
 
 
 def _assemble(layout: Layout, name: str, stored: list[Stored]) -> dict[str, str]:

@@ -5,63 +5,22 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
-import sysconfig
+from collections.abc import Sequence
 from typing import Any
 
-from . import deploylock
+from . import deploylock, interpreter, signature
 from .layout import Layout, Records
 
 _TOOLS = ("rsync", "git", "systemctl", "supervisorctl", "sudo")
 
 
-def facts() -> dict[str, Any]:
-    """What a wheel can depend on: interpreter, platform, libc (PEP 508 and PEP 600 words)."""
-    return {
-        "python": platform.python_version(),
-        "implementation": sys.implementation.name,
-        "cache_tag": sys.implementation.cache_tag,
-        "interpreter": os.path.realpath(sys.executable) if sys.executable else "",
-        "system": sys.platform if sys.platform == "darwin" else platform.system().lower(),
-        "machine": platform.machine(),
-        "libc": _libc(),
-        "macos": platform.mac_ver()[0],
-        "soabi": sysconfig.get_config_var("SOABI") or "",
-        "marker_environment": _marker_environment(),
-    }
+def look(
+    layout: Layout, shared_files: list[str], service: dict[str, Any] | None, also: Sequence[str] = ()
+) -> dict[str, Any]:
+    """All that a deploy wants to know before it touches anything.
 
-
-def _libc() -> list[str]:
-    try:
-        name, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
-        return [name, version]
-    except (ValueError, OSError, AttributeError):
-        musl = [name for name in _listdir("/lib") if name.startswith("ld-musl-")]
-        return ["musl", ""] if musl else ["", ""]
-
-
-def _marker_environment() -> dict[str, str]:
-    info = sys.implementation.version
-    implementation = f"{info.major}.{info.minor}.{info.micro}"
-    if info.releaselevel != "final":
-        implementation += info.releaselevel[0] + str(info.serial)
-    return {
-        "implementation_name": sys.implementation.name,
-        "implementation_version": implementation,
-        "os_name": os.name,
-        "platform_machine": platform.machine(),
-        "platform_python_implementation": platform.python_implementation(),
-        "platform_release": platform.release(),
-        "platform_system": platform.system(),
-        "platform_version": platform.version(),
-        "python_full_version": platform.python_version(),
-        "python_version": ".".join(platform.python_version_tuple()[:2]),
-        "sys_platform": sys.platform,
-    }
-
-
-def look(layout: Layout, shared_files: list[str], service: dict[str, Any] | None) -> dict[str, Any]:
-    """All that a deploy wants to know before it touches anything."""
+    :param also: what takes longer than the rest, see :func:`ask`.
+    """
     import getpass
 
     nearest = layout.base
@@ -69,7 +28,7 @@ def look(layout: Layout, shared_files: list[str], service: dict[str, Any] | None
         nearest = os.path.dirname(nearest)
     usage = os.statvfs(nearest)
     return {
-        **facts(),
+        **interpreter.facts(),
         "hostname": platform.node(),
         "user": getpass.getuser(),
         "uid": os.getuid(),
@@ -81,9 +40,24 @@ def look(layout: Layout, shared_files: list[str], service: dict[str, Any] | None
         "base": _base(layout, nearest),
         "shared_missing": [name for name in shared_files if not os.path.exists(layout.path("shared", name))],
         "unit_missing": _unit_missing(service),
+        "signers": signature.known(layout),
         "lock": deploylock.show(layout),
         **_records(layout),
+        **ask(layout, also),
     }
+
+
+def ask(layout: Layout, also: Sequence[str]) -> dict[str, Any]:
+    """What takes longer than the rest, and is asked only where somebody wants to know.
+
+    :param also: ``libraries`` (sonames that the loader finds), ``openssh`` (the version, '' for none), ``sudo`` (what
+        the user that asks may do: see :func:`questions.sudo`).
+    """
+    if not also:
+        return {}
+    from . import questions
+
+    return {name: questions.QUESTIONS[name]() for name in also}
 
 
 def _unit_missing(service: dict[str, Any] | None) -> str:
@@ -125,10 +99,3 @@ def _records(layout: Layout) -> dict[str, Any]:
     if not os.path.isdir(layout.path(".deploy")):
         return empty
     return Records(layout).summary()
-
-
-def _listdir(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []

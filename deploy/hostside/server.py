@@ -99,7 +99,9 @@ def attempt(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) ->
 # probes does not pay for what installs. "stream" and "progress" are given to those that take them.
 OPERATIONS = {
     "probe": "probe.look",
+    "ask": "probe.ask",
     "setup": "setup.make",
+    "put_signers": "signature.put",
     "lock": "deploylock.acquire",
     "extend": "deploylock.extend",
     "unlock": "deploylock.release",
@@ -118,6 +120,8 @@ OPERATIONS = {
     "prove": "processes.prove",
     "records": "layout.summary",
     "lacking": "install.lacking",
+    "libraries": "libraries.lacking",
+    "packages": "packages.look",
     "cleanup": "releases.cleanup",
     "journal": "journal.append",
 }

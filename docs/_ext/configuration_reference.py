@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterator
+from datetime import date
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from docutils import nodes
@@ -20,7 +21,7 @@ from sphinx.util.docutils import SphinxDirective
 from deploy import config
 from deploy.config import models
 
-_PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+_PLAIN = {date: "day", str: "text", int: "whole number", float: "number", bool: "true or false"}
 
 
 class ConfigurationReference(SphinxDirective):

@@ -24,11 +24,11 @@ REMEDIES = {
     ExitCode.CONFIGURATION: "Change ``fabric.yaml`` or the command line; each problem is listed with its key.",
     ExitCode.BUILD: "Look at the last lines of output: the lock file, the index in reach, or a missing compiler.",
     ExitCode.CONNECTION: "Log in by hand with the command that is shown; accept the host key; allow sudo.",
-    ExitCode.CHECK: "Mend what is listed, host by host, then ``fab check``.",
+    ExitCode.CHECK: "Mend what is listed, host by host, then ``fab check``; or package by package, then ``fab audit``.",
     ExitCode.ROLLED_BACK: "Mend the code and deploy again. The failed release is kept on the hosts for a look.",
     ExitCode.NOT_ROLLED_BACK: "Look at once: ``fab status``, then deploy a mended version or ``fab rollback``.",
     ExitCode.LOCKED: "Wait (``--lock-wait SECONDS``), or ``fab unlock --force`` if nobody deploys.",
-    ExitCode.STAGING: "Read the message (disk, damaged wheel, rsync), then deploy again.",
+    ExitCode.STAGING: "Read the message (disk, damaged wheel, rsync, an import or a module), then deploy again.",
     ExitCode.MIGRATION: "Mend the migration and deploy again. What it changed in the database before it failed stays.",
     ExitCode.INTERRUPTED: "Deploy again; what had been begun was taken back on the hosts that were in reach.",
 }

@@ -12,7 +12,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from deploy import tasks
 
-VALUES = {"limit": "HOSTS", "lock-wait": "SECONDS"}
+VALUES = {"limit": "HOSTS", "lock-wait": "SECONDS", "target": "NAMES", "bundle": "DIGEST", "keep": "NUMBER"}
 
 
 class TaskOptions(SphinxDirective):
@@ -61,7 +61,7 @@ def described(name: str, task: Task) -> Iterator[str]:  # type: ignore[type-arg]
     for argument in task.get_arguments():
         flag = argument.name.replace("_", "-")
         value = "" if argument.kind is bool else f" {VALUES.get(flag, 'TEXT')}"
-        yield f"``--{flag}{value}``"
+        yield f"``{flag.upper()}``" if argument.positional else f"``--{flag}{value}``"
         yield f"    {marked(argument.help or '')}"
         yield ""
 

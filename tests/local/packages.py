@@ -14,6 +14,7 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from tests.local.conftest import FAB
 
@@ -231,27 +232,30 @@ class Project:
     def create(self, expect: int = 0, **variables: str) -> str:
         return self.fab("create-bundle", expect=expect, **variables)
 
-    def manifest(self) -> dict[str, dict[str, str]]:
+    def manifest(self) -> dict[str, Any]:
         """The wheels of the one bundle that there is, by name."""
         (path,) = self.cache.glob("fabric-wheelhouse/bundles/*.json")
         return {wheel["name"]: wheel for wheel in json.loads(path.read_text())["wheels"]}
 
-    def origin(self, name: str) -> dict[str, str]:
-        """Where a wheel came from."""
-        path = self.cache / "fabric-wheelhouse/wheels" / self.manifest()[name]["sha256"] / "origin.json"
-        document: dict[str, str] = json.loads(path.read_text())
-        return document
+    def origin(self, name: str) -> dict[str, Any]:
+        """Where a wheel of that bundle came from."""
+        origin: dict[str, Any] = self.manifest()[name]["origin"]
+        return origin
 
-    def fab(self, *words: str, expect: int = 0, **variables: str) -> str:
+    def fab(self, *words: str | Path, expect: int = 0, **variables: str) -> str:
         process = self.start(*words, **variables)
         said, _ = process.communicate(timeout=120)
         assert process.returncode == expect, said
         assert "Traceback" not in said, said
         return said
 
-    def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
-        own = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "UV_"))}
-        environment = {**own, "XDG_CACHE_HOME": str(self.cache), "PIP_CONFIG_FILE": os.devnull, **variables}
+    def start(self, *words: str | Path, **variables: str) -> subprocess.Popen[str]:
+        foreign = ("PIP_", "UV_", "SSH_", "SOURCE_DATE")
+        own = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+        environment = {
+            **own, "XDG_CACHE_HOME": str(self.cache), "HOME": str(self.cache.parent), "PIP_CONFIG_FILE": os.devnull,
+            **variables,
+        }  # fmt: skip
         return subprocess.Popen(
             [FAB, *words],
             cwd=self.directory,
@@ -261,3 +265,47 @@ class Project:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+
+MODULE = """\
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+
+[project]
+name = "{name}"
+version = "1.0"
+"""
+PURE_BACKEND = """\
+import base64, hashlib, os, tomllib, zipfile
+
+def build_wheel(directory, settings=None, metadata=None):
+    with open("pyproject.toml", "rb") as stream:
+        name = tomllib.load(stream)["project"]["name"]
+    wheel = "%s-1.0-py3-none-any.whl" % name
+    with zipfile.ZipFile(os.path.join(directory, wheel), "w") as archive:
+        record = []
+        def write(path, text):
+            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+            record.append("%s,sha256=%s,%d\\n" % (path, digest, len(text.encode())))
+            archive.writestr(zipfile.ZipInfo(path), text)
+        with open("code.py") as stream:
+            write(name + ".py", stream.read())
+        at = name + "-1.0.dist-info/"
+        write(at + "METADATA", "Metadata-Version: 2.1\\nName: %s\\nVersion: 1.0\\n" % name)
+        write(at + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        write(at + "entry_points.txt", "[console_scripts]\\n%s = %s:main\\n" % (name, name))
+        archive.writestr(zipfile.ZipInfo(at + "RECORD"), "".join(record) + at + "RECORD,,\\n")
+    open("litter", "w").close()
+    return wheel
+"""
+
+
+def source(directory: Path, name: str) -> Path:
+    """A project that builds without anything from an index, and counts in `litter` where it was built."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "pyproject.toml").write_text(MODULE.format(name=name))
+    (directory / "backend.py").write_text(PURE_BACKEND)
+    (directory / "code.py").write_text("def main():\n    print('one')\n")
+    return directory

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.local.packages import Index, Project
+from tests.local.packages import Index, Project, source
 
 OPENSSL = shutil.which("openssl")
 GIT = shutil.which("git")
@@ -261,7 +261,7 @@ def test_a_page_of_links_and_another_index_are_asked_as_well(project: Project, i
         project.configure(index={"url": index.url, "extra_urls": [other.url], "find_links": [f"{index.url}one/"]})
         project.write(one, two)
         assert "created: 2 wheels" in project.create()
-        assert project.origin("two")["index"] == other.url.rstrip("/")
+        assert project.origin("two")["index"] == other.url
     finally:
         other.close()
 
@@ -321,47 +321,6 @@ def test_an_interrupt_does_not_wait_for_a_server_that_says_nothing(project: Proj
     assert "Traceback" not in said
 
 
-MODULE = """\
-[build-system]
-requires = []
-build-backend = "backend"
-backend-path = ["."]
-
-[project]
-name = "{name}"
-version = "1.0"
-"""
-BACKEND = """\
-import os, tomllib, zipfile
-
-def build_wheel(directory, settings=None, metadata=None):
-    with open("pyproject.toml", "rb") as stream:
-        name = tomllib.load(stream)["project"]["name"]
-    wheel = "%s-1.0-py3-none-any.whl" % name
-    with zipfile.ZipFile(os.path.join(directory, wheel), "w") as archive:
-        def write(path, text):
-            archive.writestr(zipfile.ZipInfo(path), text)
-        with open("code.py") as stream:
-            write(name + ".py", stream.read())
-        at = name + "-1.0.dist-info/"
-        write(at + "METADATA", "Metadata-Version: 2.1\\nName: %s\\nVersion: 1.0\\n" % name)
-        write(at + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        write(at + "entry_points.txt", "[console_scripts]\\n%s = %s:main\\n" % (name, name))
-        write(at + "RECORD", "")
-    open("litter", "w").close()
-    return wheel
-"""
-
-
-def source(directory: Path, name: str) -> Path:
-    """A project that builds without anything from an index, and counts in `litter` where it was built."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "pyproject.toml").write_text(MODULE.format(name=name))
-    (directory / "backend.py").write_text(BACKEND)
-    (directory / "code.py").write_text("def main():\n    print('one')\n")
-    return directory
-
-
 def commit(directory: Path) -> str:
     git = [str(GIT), "-C", str(directory), "-c", "user.name=a", "-c", "user.email=a@example.org"]
     subprocess.run([*git, "init", "--quiet"], check=True)
@@ -378,11 +337,9 @@ def test_a_commit_of_a_repository_is_built_once_and_its_origin_recorded(
     at = commit(source(tmp_path / "repo", "fromgit"))
     project.lock(f"fromgit @ git+file://{tmp_path}/repo@{at}\n")
     assert "created: 1 wheel " in project.create()
-    tree = subprocess.run(
-        [str(GIT), "-C", str(tmp_path / "repo"), "rev-parse", "HEAD^{tree}"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    assert project.origin("fromgit") == {"git": f"file://{tmp_path}/repo", "commit": at, "tree": tree}
-    assert project.manifest()["fromgit"]["source"] == "git"
+    origin = project.origin("fromgit")
+    assert (origin["kind"], origin["url"], origin["revision"]) == ("vcs", f"file://{tmp_path}/repo", at)
+    assert (origin["builder"], set(origin["tools"])) == ("native", {"pip", "python"})
     shutil.rmtree(tmp_path / "repo")
     project.lock(f"fromgit @ git+file://{tmp_path}/repo@{at}\n", index.wheel("one", "1.0"))
     assert "created: 2 wheels" in project.create()
@@ -397,7 +354,7 @@ def test_a_branch_is_refused_by_name_or_resolved_and_said(project: Project, tmp_
     assert f"requirements.txt:2: git+file://{tmp_path}/repo@stable#egg=fromgit: stable is no commit" in said
     project.configure(hashes="warn")
     assert f"no commit was locked; stable is {at}" in project.create()
-    assert project.origin("fromgit")["commit"] == at
+    assert project.origin("fromgit")["revision"] == at
 
 
 @needs_git
@@ -406,7 +363,7 @@ def test_a_directory_of_a_repository_is_built(project: Project, tmp_path: Path) 
     at = commit(tmp_path / "repo")
     project.lock(f"git+file://{tmp_path}/repo@{at}#egg=inner&subdirectory=lib/inner\n")
     assert "created: 1 wheel " in project.create()
-    assert project.origin("inner")["subdirectory"] == "lib/inner"
+    assert project.origin("inner")["revision"] == at
 
 
 @pytest.mark.parametrize("line", ["./lib", "-e ./lib", "-e lib", "inner @ {lib}", "./lib ; python_version >= '3'"])
@@ -414,7 +371,7 @@ def test_a_directory_is_built_and_left_as_it_was(project: Project, line: str) ->
     lib = source(project.directory / "lib", "inner")
     project.lock(line.replace("{lib}", lib.as_uri()) + "\n")
     assert "created: 1 wheel " in project.create()
-    assert project.origin("inner")["tree"] == project.manifest()["inner"]["source_sha256"]
+    assert project.origin("inner")["kind"] == "path"
     assert sorted(path.name for path in lib.iterdir()) == ["backend.py", "code.py", "pyproject.toml"]
 
 
@@ -434,7 +391,7 @@ def test_the_app_itself_is_built_where_it_is_a_package(project: Project, index: 
     project.configure(package=True)
     project.lock(index.wheel("one", "1.0"), "-e .\n")
     assert "created: 2 wheels" in project.create()
-    assert project.manifest()["theapp"]["source"] == "tree"
+    assert project.origin("theapp")["kind"] == "path"
 
 
 def test_an_app_that_cannot_be_built_is_said(project: Project, index: Index) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from packaging.tags import sys_tags
 
-from deploy.bundle import Manifest, Target, Wheel
-from deploy.bundle.locks import Terms, requirements
+from deploy.bundle import Manifest, Origin, Places, Target, Terms, Wheel
+from deploy.bundle.locks import requirements
 from deploy.bundle.locks.requirements import Requirements
-from deploy.bundle.sources import Places, resolve
+from deploy.bundle.sources import resolve
 from deploy.errors import BuildError, ConfigurationError
 
 HASH = "--hash=sha256:" + "a" * 64
@@ -65,9 +65,8 @@ def test_continued_lines_comments_includes_and_markers_are_read(tmp_path: Path) 
 
 def test_a_directory_of_wheels_lies_beside_the_lock_file_wherever_fab_runs(tmp_path: Path) -> None:
     (tmp_path / "wheels").mkdir()
-    read = lock(
-        tmp_path, f"--find-links wheels\n--find-links=wheels\n--index-url https://example.org/a=b\na==1 {HASH}\n"
-    )
+    places = "--find-links wheels\n--find-links=wheels\n--index-url https://example.org/a=b\n"
+    read = lock(tmp_path, f"{places}a==1 {HASH}\n")
     found = resolve(Places(), read.options, read.path.parent)
     assert found.find_links == (str(tmp_path / "wheels"),)
     assert found.indexes == ("https://example.org/a=b",)
@@ -108,7 +107,7 @@ def test_a_project_that_is_pinned_twice_for_a_target_is_refused(tmp_path: Path) 
         lock(tmp_path, f"a==1 {HASH}\na==2 {HASH}\n").select(BOOKWORM)
 
 
-WHEEL = Wheel("a-1-py3-none-any.whl", "0" * 64, 10, "a", "1", "index", "0" * 64)
+WHEEL = Wheel("a-1-py3-none-any.whl", "0" * 64, 10, "a", "1", Origin("index", "0" * 64))
 
 
 def test_a_manifest_is_read_as_it_was_written() -> None:

@@ -107,6 +107,11 @@ def test_a_wrong_target_is_one_problem() -> None:
     assert "a problem in section deploy:\n  deploy.target: must be auto, local, or a" in problems(section(target="foo"))
     said = problems(section(target={"python": 3.12, "platform": "manylinux_2_36_x86_64"}))
     assert "a problem in section deploy:\n  deploy.target.python: must be text" in said
+    either = "a problem in section deploy:\n  deploy.target: must have either files, or python and platform"
+    for wrong in ({}, {"python": "3.11"}, {"files": ["a.json"], "python": "3.11"}):
+        assert either in problems(section(target=wrong))
+    said = problems(section(target={"file": ["a.json"]}))
+    assert "deploy.target.file: unknown key; did you mean files?" in said
 
 
 def test_a_misspelt_key_stages_is_suggested() -> None:

@@ -21,11 +21,13 @@ from deploy.hostside.failure import Failure
 from deploy.hostside.layout import Layout
 from deploy.hostside.wheelfile import record_digest
 
+CHECK = {"imports_of": "all", "ignore": []}
+
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     root = tmp_path / "srv"
-    for name in ("wheels", "venvs"):
+    for name in ("wheels", "venvs", ".deploy"):
         (root / name).mkdir(parents=True)
     return root
 
@@ -195,7 +197,7 @@ def test_no_venv_is_made_of_a_damaged_wheel(base: Path, tmp_path: Path, harm: st
     layout = Layout(str(base))
 
     def update() -> dict[str, Any]:
-        return install.install(layout, "any", digest, [one], "", {}, lambda text: None)
+        return install.install(layout, "any", digest, [one], "", {}, CHECK, lambda text: None)
 
     assert update() == {"missing": [one["sha256"]]}
     assert os.listdir(base / "venvs") == os.listdir(base / "wheels") == []

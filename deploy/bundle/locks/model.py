@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from packaging.markers import Marker
 
 from ...errors import BuildError, ConfigurationError
 from ..target import Target
+
+_Context = Literal["requirement", "lock_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,28 @@ def text(path: Path) -> str:
         reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 ({error.reason})"
         hint = "deploy.requirements names the lock file; fab lock-requirements writes one"
         raise ConfigurationError(f"the lock file cannot be read: {reason}", where=str(path), hint=hint) from None
+
+
+_QUOTED = re.compile(r"['\"]([^'\"]*)['\"]")
+
+
+def holds(marker: Marker, environment: Mapping[str, Any], path: Path, context: _Context = "requirement") -> bool:
+    """Whether a marker holds for a target.
+
+    :raises BuildError: it asks for the kernel, which targets do not tell.
+    """
+    text = str(marker)
+    asked = [name for name in ("platform_release", "platform_version") if name in text]
+    result = marker.evaluate(dict(environment), context)
+    # With any of these values it must be the same, or it depends on what each host has for itself.
+    values = ["0", "9999", *_QUOTED.findall(text)] if asked else []
+    if any(marker.evaluate({**environment, **dict.fromkeys(asked, value)}, context) != result for value in values):
+        raise BuildError(
+            f"a marker depends on the kernel of each host: {text}",
+            where=str(path),
+            hint="a bundle is for all hosts of a target; lock for one kind of system, without that marker",
+        )
+    return result
 
 
 def distinct(pins: Sequence[Pin], target: Target, path: Path) -> tuple[Pin, ...]:

@@ -49,6 +49,11 @@ class PylockFile:
 
     def select(self, target: Target) -> tuple[Pin, ...]:
         """One file, repository or directory for each package whose marker holds for *target*."""
+        groups = frozenset(self._groups)
+        settled = {**target.markers(), "extras": frozenset(self.terms.extras), "dependency_groups": groups}
+        for package in self.lock.packages:
+            if package.marker is not None:
+                model.holds(package.marker, settled, self.path, "lock_file")
         try:
             chosen = list(self._select(self.lock, target))
         except PylockSelectError as error:
@@ -64,11 +69,14 @@ class PylockFile:
         return tuple(_pin(package, source, self.path.parent) for package, source in chosen)
 
     def _select(self, lock: Pylock, target: Target) -> Iterator[tuple[Package, Any]]:
-        groups = (*(lock.default_groups or ()), *self.terms.groups)
         environment: Any = target.markers()
         return lock.select(
-            environment=environment, tags=target.tags(), extras=self.terms.extras, dependency_groups=groups
+            environment=environment, tags=target.tags(), extras=self.terms.extras, dependency_groups=self._groups
         )
+
+    @property
+    def _groups(self) -> tuple[str, ...]:
+        return (*(self.lock.default_groups or ()), *self.terms.groups)
 
     def _lacking(self, target: Target) -> list[str]:
         """The packages that nothing fits of: a selection stops at the first, and people want to know all of them."""

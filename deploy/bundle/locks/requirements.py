@@ -51,7 +51,7 @@ class Requirements:
     def select(self, target: Target) -> tuple[Pin, ...]:
         """The pins whose markers hold for *target*."""
         environment = target.markers()
-        chosen = [pin for pin in self.pins if pin.marker is None or pin.marker.evaluate(environment)]
+        chosen = [pin for pin in self.pins if pin.marker is None or model.holds(pin.marker, environment, self.path)]
         return model.distinct(chosen, target, self.path)
 
 
