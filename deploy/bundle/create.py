@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from ..errors import BuildError
 from ..version import __version__
+from . import inspect
+from .build import Building
 from .locks.model import Git, Pin, Terms, Tree
 from .manifest import Manifest, Wheel
 from .sources import Places
@@ -53,14 +57,20 @@ def create_bundle(
     wheelhouse: Wheelhouse,
     terms: Terms | None = None,
     places: Places | None = None,
+    building: Building | None = None,
+    accept: Collection[str] = (),
     progress: Hear = _nobody,
+    say: Hear = _nobody,
     warn: Hear = _nobody,
 ) -> Bundle:
     """The bundle of *lock* for *target*; made where it is not there yet.
 
     :param terms: how the lock file is read; default: hashes are required.
     :param places: where files come from beside what the lock file says.
+    :param building: how wheels are built from source; None for the builders of this machine.
+    :param accept: projects whose wheels are only warned about where inspection finds something.
     :param progress: told of each package as it becomes ready.
+    :param say: told of each wheel that was built, by which builder, and what was grafted.
     :param warn: told of what lay in the wheelhouse, was not what it should be, and is made again; and of what is not
         as it should be and let pass.
     :raises ConfigurationError: there is no such lock file.
@@ -75,10 +85,12 @@ def create_bundle(
     ready = {pin: wheel for pin in pins if (wheel := _here(pin, asked, target, wheelhouse, progress, warn))}
     lacking = [pin for pin in pins if pin not in ready]
     if lacking:
-        from .obtain import Obtaining
+        from .obtain import Hearers, Obtaining
 
-        work = Obtaining(asked.locked, target, wheelhouse, places or Places(), asked.source_key, progress, warn)
+        hear = Hearers(progress, say, warn)
+        work = Obtaining(asked, target, wheelhouse, places or Places(), building or Building(), hear)
         ready |= work.obtain(lacking)
+    _inspect(ready.values(), target, wheelhouse, {canonicalize_name(name) for name in accept}, warn)
     wheels = tuple(sorted(ready.values(), key=lambda wheel: wheel.filename))
     _assert_distinct(wheels, target, lock)
     manifest = Manifest(target, asked.sha256, wheels, f"fabric-wheelhouse {__version__}")
@@ -126,6 +138,29 @@ def _whole(path: Path, warn: Hear) -> bool:
     warn(f"{path}: the wheel is damaged; it is fetched or built again")
     path.unlink(missing_ok=True)
     return False
+
+
+def _inspect(
+    wheels: Iterable[Wheel], target: Target, wheelhouse: Wheelhouse, accept: Collection[str], warn: Hear
+) -> None:
+    """Look into every wheel, fetched or built.
+
+    :raises BuildError: naming every package, file and reason.
+    """
+    refused = []
+    for wheel in wheels:
+        path = wheelhouse.root / "wheels" / wheel.sha256 / wheel.filename
+        for problem in inspect.problems(wheelhouse.contents(path), target):
+            line = f"{wheel.name} {wheel.version}: {problem}"
+            if wheel.name in accept:
+                warn(f"{line}; accepted by deploy.accept_wheels")
+            else:
+                refused.append(line)
+    if refused:
+        raise BuildError(
+            f"wheels that do not fit {target.name}, or are not what their names say:\n  " + "\n  ".join(refused),
+            hint="lock another version, or name the project in deploy.accept_wheels where you know better",
+        )
 
 
 def _assert_distinct(wheels: Sequence[Wheel], target: Target, lock: Path) -> None:

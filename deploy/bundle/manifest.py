@@ -41,6 +41,7 @@ class Origin:
     :ivar revision: the commit, for ``vcs``.
     :ivar builder: ``native``, ``zig``, ``host``, ``container``, ``repair`` (of a published wheel), or '' as published.
     :ivar tools: version of each tool that made the wheel, by its name.
+    :ivar grafted: libraries of the building machine that were copied into the wheel, by their path there.
     """
 
     kind: str
@@ -50,11 +51,13 @@ class Origin:
     revision: str = ""
     builder: str = ""
     tools: dict[str, str] = field(default_factory=dict)
+    grafted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # A manifest is exported, signed and shown: a password in it would be everybody's.
         object.__setattr__(self, "index", without_credentials(self.index))
         object.__setattr__(self, "url", without_credentials(self.url))
+        object.__setattr__(self, "grafted", tuple(self.grafted))
 
     @property
     def words(self) -> str:
@@ -204,7 +207,7 @@ def _check_wheel(wheel: Wheel) -> None:
     origin = wheel.origin
     if origin.kind not in KINDS or origin.builder not in BUILDERS:
         raise ValueError(f"{wheel.filename} has an origin that is not known: {origin.kind!r} {origin.builder!r}")
-    words = [origin.index, origin.url, origin.revision, *origin.tools.keys(), *origin.tools.values()]
+    words = [origin.index, origin.url, origin.revision, *origin.tools.keys(), *origin.tools.values(), *origin.grafted]
     if not all(word.isprintable() for word in words):
         raise ValueError(f"{wheel.filename} has an origin that cannot be shown")
     if origin.kind == "index" and not origin.builder and origin.sha256 != wheel.sha256:

@@ -10,17 +10,33 @@ import textwrap
 from collections.abc import Sequence
 
 from ..errors import BuildError
+from .target import Target
 
 QUIET = ("--disable-pip-version-check", "--no-input", "--progress-bar=off")
 
 _FRAMED = re.compile(r"^ *╰─> \[\d+ lines? of output\]\n(.*?)^ *\[end of output\]", re.MULTILINE | re.DOTALL)
-_TRACE = re.compile(r"^Traceback \(most recent call last\):\n(?: .*\n)+", re.MULTILINE)
+TRACE = re.compile(r"^Traceback \(most recent call last\):\n(?: .*\n)+", re.MULTILINE)
+_NO_COMPILER = re.compile(r"(cc|\+\+)'? failed: No such file|No such file or directory: '[^']*(cc|\+\+)'")
 _NAME = re.compile(r"Failed to build '([^']+)'")
 
 
 def local_pip() -> list[str]:
     """pip of the Python that runs us."""
     return [sys.executable, "-m", "pip"]
+
+
+def for_interpreter(python: str) -> list[str]:
+    """pip of the Python that runs us, working in another one's environment."""
+    return [*local_pip(), "--python", python]
+
+
+def supports(python: str) -> bool:
+    """Whether pip of the Python that runs us can work for another of that version."""
+    from importlib.metadata import metadata
+
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(metadata("pip")["Requires-Python"] or "").contains(f"{python}.0")
 
 
 def run(command: Sequence[str], failed: str, environment: dict[str, str] | None = None) -> None:
@@ -38,8 +54,18 @@ def run(command: Sequence[str], failed: str, environment: dict[str, str] | None 
         name = _NAME.search(said)
         named = name is not None and "/" not in name[1]  # what has no name yet is called by its path
         raise BuildError(
-            f"{name[1]} could not be built" if name and named else failed, output=last_words(said), hint=_advice(said)
+            f"{name[1]} could not be built" if name and named else failed, output=last_words(said), hint=advice(said)
         )
+
+
+def wheels_for(target: Target) -> list[str]:
+    """pip's options for another machine: wheels only, for each platform tag that fits."""
+    # pip takes older Pythons for wheels of the stable ABI itself, given the target's version.
+    abis = [*target.abis, "abi3t" if "t" in target.abis[0] else "abi3", "none"]
+    return [
+        "--only-binary=:all:", "--implementation=cp", f"--python-version={target.python}",
+        *(f"--abi={abi}" for abi in abis), *(f"--platform={tag}" for tag in target.platforms()),
+    ]  # fmt: skip
 
 
 def last_words(said: str) -> str:
@@ -48,12 +74,7 @@ def last_words(said: str) -> str:
     A compiler's message stands before both, and would be pushed off the last lines by them.
     """
     framed = _FRAMED.findall(said)
-    return _TRACE.sub("", textwrap.dedent(framed[-1])) if framed else said
-
-
-def nothing_fits(said: str) -> bool:
-    """Whether pip found no file that fits, by what it said; an index that is out of reach is another matter."""
-    return "No matching distribution" in said and not unreachable(said)
+    return TRACE.sub("", textwrap.dedent(framed[-1])) if framed else said
 
 
 def unreachable(said: str) -> bool:
@@ -62,12 +83,17 @@ def unreachable(said: str) -> bool:
     return any(words in said for words in ("connection broken", "ConnectionError", "Read timed out"))
 
 
-def _advice(said: str) -> str:
+def advice(said: str) -> str:
+    """What to do about what pip, or a build, said; '' where nobody knows."""
     if "THESE PACKAGES DO NOT MATCH THE HASHES" in said:
         return "a file is not the one that was locked: somebody changed it, or the lock file needs to be made again"
     if unreachable(said):
         return "is the index in reach? A bundle that exists already needs no network"
-    if _FRAMED.search(said) and ("Python.h" in said or not (shutil.which("cc") or shutil.which("gcc"))):
+    if (
+        "Python.h" in said
+        or _NO_COMPILER.search(said)
+        or (_FRAMED.search(said) and not (shutil.which("cc") or shutil.which("gcc")))
+    ):
         return "a compiler and the Python headers are needed for C code (Debian: apt install gcc python3-dev)"
     if "(from versions: none)" in said:
         return "the index has no file of it that fits the target, or is not in reach"

@@ -18,7 +18,8 @@ from typing import Any
 from packaging.utils import parse_wheel_filename
 
 from ..errors import BuildError
-from . import sbom
+from . import inspect, sbom
+from .inspect import Contents
 from .manifest import Manifest, Origin, Wheel
 from .target import Target
 
@@ -57,9 +58,9 @@ class Wheelhouse:
     """Wheels by their hash, bundles by lock file and target, and what was found out about either.
 
     ``wheels/<sha256>/<filename>``; ``bundles/<lock>-<target>-<its fingerprint>.json`` with its signature, ``.sig``,
-    beside it, and its bill of materials in ``sboms/``; ``built/<sdist>-<target>.json``; and
-    ``needs/<wheel's sha256>.json``. ``sdists/<sha256>/<filename>`` are kept as wheels are; ``downloads/`` holds what is
-    not complete, ``exports/`` what other tools made of their lock files.
+    beside it, and its bill of materials in ``sboms/``; ``built/<sdist>-<target>.json``;
+    ``needs/<wheel's sha256>.json`` and ``inspected/<wheel's sha256>.json``. ``sdists/<sha256>/<filename>`` are kept as
+    wheels are; ``downloads/`` holds what is not complete, ``exports/`` what other tools made of their lock files.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -203,6 +204,19 @@ class Wheelhouse:
     def remember_built(self, sdist_sha256: str, target: Target, wheel_sha256: str) -> None:
         document = {"wheel": wheel_sha256, "sdist": sdist_sha256}
         self._write(self.root / "built" / f"{sdist_sha256}-{target.name}.json", json.dumps(document))
+
+    def contents(self, wheel: Path) -> Contents:
+        """What inspection reads of a wheel of this store; read once.
+
+        :raises BuildError: it is no zip file.
+        """
+        path = self.root / "inspected" / f"{wheel.parent.name}.json"
+        with contextlib.suppress(OSError):
+            if (kept := Contents.from_json(path.read_text())) is not None and kept.filename == wheel.name:
+                return kept
+        contents = inspect.read(wheel)
+        self._write(path, contents.to_json())
+        return contents
 
     def needs(self, wheel_sha256: str) -> Any:
         """What was found out about a wheel's compiled files, as it was remembered; None where nothing was."""

@@ -7,6 +7,9 @@ from pathlib import Path
 from .loading import load
 from .models import (
     Audit,
+    BuildContainer,
+    Builder,
+    BuildHost,
     Bundle,
     Check,
     Command,
@@ -14,6 +17,7 @@ from .models import (
     HostSettings,
     Ignore,
     Index,
+    LocalBuilder,
     Lock,
     Migrate,
     Service,
@@ -31,9 +35,36 @@ from .schema import json_schema
 from .stages import SECTION_KEYS, choose_stage, resolve
 
 __all__ = [
-    "SECTION_KEYS", "Audit", "Bundle", "Check", "Command", "Health", "HostSettings", "Ignore", "Index", "Lock",
-    "Migrate", "Service", "Settings", "Shared", "Signal", "Source", "Supervisor", "SystemPackages", "Systemd",
-    "TargetSettings", "Touch", "choose_stage", "json_schema", "load", "relative_to", "resolve",
+    "SECTION_KEYS",
+    "Audit",
+    "BuildContainer",
+    "BuildHost",
+    "Builder",
+    "Bundle",
+    "Check",
+    "Command",
+    "Health",
+    "HostSettings",
+    "Ignore",
+    "Index",
+    "LocalBuilder",
+    "Lock",
+    "Migrate",
+    "Service",
+    "Settings",
+    "Shared",
+    "Signal",
+    "Source",
+    "Supervisor",
+    "SystemPackages",
+    "Systemd",
+    "TargetSettings",
+    "Touch",
+    "choose_stage",
+    "json_schema",
+    "load",
+    "relative_to",
+    "resolve",
 ]  # fmt: skip
 
 

@@ -101,7 +101,8 @@ _PARTS: dict[str, type[models.Model]] = {
     "source": models.Source, "shared": models.Shared, "migrate": models.Migrate, "health": models.Health,
     "lock": models.Lock, "check": models.Check, "system_packages": models.SystemPackages,
     "bundle": models.Bundle, "audit": models.Audit, "ignore": models.Ignore, "index": models.Index,
-    "target": models.TargetSettings, "hosts": models.HostSettings, **_MANAGERS,
+    "target": models.TargetSettings, "hosts": models.HostSettings, "builders": models.Builder,
+    "host": models.BuildHost, "container": models.BuildContainer, **_MANAGERS,
 }  # fmt: skip
 
 

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 _HOST = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^@\s:\[\]]+)(?::(?P<port>\d{1,5}))?")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PLACE = r"^((https?|file)://[!-~]+)?$"
+_INTERPRETER = r"^([A-Za-z0-9_./][A-Za-z0-9_./+-]*)?$"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Model(BaseModel):
@@ -39,6 +40,12 @@ def _absolute(path: str) -> str:
     if not path.isprintable() or any(letter in path for letter in ':"$`\\'):
         raise ValueError('must be without control characters and without : " $ ` \\')
     return path.rstrip("/")
+
+
+def _host(address: str) -> str:
+    if address.startswith("-") or not _HOST.fullmatch(address):
+        raise ValueError("must look like [user@]host[:port]; an IPv6 address goes in brackets")
+    return address
 
 
 class Source(Model):
@@ -278,6 +285,65 @@ class TargetSettings(Model):
         return self
 
 
+class LocalBuilder(Model):
+    """Nothing to say about it."""
+
+
+class BuildHost(Model):
+    """A server like those of the stage, with a compiler; reached by SSH as they are."""
+
+    address: str = Field(description="`[user@]host[:port]`, or a name from ssh_config.")
+    python: str = Field("", description="Its interpreter; default: `pythonX.Y` of the target.", pattern=_INTERPRETER)
+
+    @field_validator("address")
+    @classmethod
+    def _reachable(cls, value: str) -> str:
+        return _host(value)
+
+
+class BuildContainer(Model):
+    """A container made from an image of the manylinux and musllinux projects, or from one of your own."""
+
+    engine: Literal["docker", "podman"] | None = Field(None, description="Default: the one that is installed.")
+    image: str = Field(
+        "", description="Default: the published image that fits the target.", pattern=r"^([!-,.-~][!-~]*)?$"
+    )
+    python: str = Field(
+        "", description="The interpreter in it; default: that of the published images, or `pythonX.Y`.",
+        pattern=_INTERPRETER,
+    )  # fmt: skip
+    options: list[str] = Field([], description="Further words for the engine's `run`, such as `--runtime=runc`.")
+
+
+class Builder(Model):
+    """One way to build wheels from source, by one of these keys; one that needs nothing more may be given as a word."""
+
+    native: LocalBuilder | None = Field(None, description="This machine's compiler, where it is like the target.")
+    zig: LocalBuilder | None = Field(None, description="Zig: for an older glibc, musl, another architecture.")
+    host: BuildHost | None = Field(None, description="A build host, or its address alone.")
+    container: BuildContainer | None = Field(None, description="A container, or its image alone.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {value: {}}
+        if not isinstance(value, dict):
+            return value
+        value = {key: {} if given is None else given for key, given in value.items()}
+        longer = {"host": "address", "container": "image"}
+        return {
+            key: {longer[key]: given} if key in longer and isinstance(given, str) else given
+            for key, given in value.items()
+        }
+
+    @model_validator(mode="after")
+    def _one(self) -> Builder:
+        if len([name for name in type(self).model_fields if getattr(self, name) is not None]) != 1:
+            raise ValueError("must be one of native, zig, host and container")
+        return self
+
+
 class Index(Model):
     """Where wheels and source distributions come from; options in the lock file itself count as well."""
 
@@ -319,9 +385,7 @@ class HostSettings(Model):
     @field_validator("host")
     @classmethod
     def _address(cls, value: str) -> str:
-        if value.startswith("-") or not _HOST.fullmatch(value):
-            raise ValueError("must look like [user@]host[:port]; an IPv6 address goes in brackets")
-        return value
+        return _host(value)
 
     _base = field_validator("base_path")(lambda path: _absolute(path) if path else path)
 
@@ -364,6 +428,17 @@ class Settings(Model):
         "auto",
         description="What the wheels must fit: asked of the hosts (`auto`), this machine (`local`), or named: by files "
         "of `fab targets`, or by a Python and a platform.",
+    )
+    builders: list[Builder] = Field(
+        [Builder(native=LocalBuilder()), Builder(zig=LocalBuilder())],
+        description="What builds wheels from source distributions, tried in this order.",
+        min_length=1,
+    )
+    build_constraints: str = Field(
+        "", description="A file that pins what builds need (setuptools, Cython, ...); relative to the fabfile."
+    )
+    accept_wheels: list[str] = Field(
+        [], description="Projects whose wheels are taken although their inspection finds something; it is warned about."
     )
     check: Check = Field(Check(), description="What is looked at before a release may serve.")
     system_packages: SystemPackages = Field(

@@ -12,10 +12,15 @@ def json_schema() -> dict[str, Any]:
     """A JSON schema of `fabric.yaml`'s `deploy:` section."""
     schema = Settings.model_json_schema()
     definitions = schema.pop("$defs")
+    for key in ("host", "container"):
+        definitions["Builder"]["properties"][key]["anyOf"].append({"type": "string"})
     parts = {f"{name}Part": _part(definition) for name, definition in definitions.items() if name != "HostSettings"}
     properties = _part(schema["properties"])
     hosts = properties["hosts"]
     hosts["items"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/HostSettings"}]}
+    words = {"enum": ["native", "zig", "container"]}
+    for section in (properties, schema["properties"]):
+        section["builders"]["items"] = {"anyOf": [words, {"$ref": "#/$defs/Builder"}]}
     settings = {"type": "object", "properties": properties, "additionalProperties": False}
     stages = {
         "type": "object",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from ..bundle import Bundle, Target, Wheelhouse, create_bundle, known_bundle, targetfile
 from ..host.connection import Host
 from . import asking, matching, signing
+from .building import building
 from .run import Run
 
 Bundles = Mapping[Host, Bundle]
@@ -56,7 +57,10 @@ def make(run: Run, wanted: Iterable[Target]) -> dict[Target, Bundle]:
                 wheelhouse=wheelhouse,
                 terms=asking.terms(run.settings, run.directory),
                 places=asking.places(run),
+                building=building(run, target),
+                accept=run.settings.accept_wheels,
                 progress=step.progress,
+                say=run.report.say,
                 warn=run.report.warn,
             )
             bundle, signer = signing.signed(run.settings, run.directory, bundle)

@@ -71,6 +71,7 @@ class Host:
         self.base_path = base_path
         self.python = python
         self._access = access
+        self._config = config
         self._connection = _connection(address, config, access)
         self._spare: SpareChannel = self._connection.spare
         self.deploy_user = deploy_user or self._connection.user
@@ -82,6 +83,13 @@ class Host:
 
     def __repr__(self) -> str:
         return f"<Host {self.name}>"
+
+    def beside(self, address: str) -> Host:
+        """Another server, reached in the same way: with the same keys, known hosts and time limits."""
+        name = address.rpartition("@")[2]
+        return Host(
+            address, name=name, base_path="", deploy_user="", python="", config=self._config, access=self._access
+        )
 
     @property
     def login(self) -> str:

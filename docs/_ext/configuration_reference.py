@@ -69,6 +69,8 @@ def _default(field: FieldInfo) -> str:
         return "has defaults"
     if value in (None, "", [], {}):
         return "optional"
+    if isinstance(value, list) and isinstance(value[0], config.Builder):
+        return f"default ``[{', '.join(next(iter(each.model_fields_set)) for each in value)}]``"
     return f"default ``{value if isinstance(value, str) else json.dumps(value)}``"
 
 
@@ -112,6 +114,10 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 _NAMES = {
     config.TargetSettings: "a target",
     config.HostSettings: "a host",
+    config.Builder: "a builder",
+    config.BuildHost: "a build host",
+    config.BuildContainer: "a build container",
+    config.LocalBuilder: "a builder of this machine",
 }
 
 

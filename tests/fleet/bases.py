@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-SUITES = ("bullseye", "bookworm", "trixie")
-
 # What a plain server has, and no compiler: a host that needs one must fail here too.
 PACKAGES = (
     "openssh-server",
@@ -33,6 +31,29 @@ PACKAGES = (
     "supervisor",
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a base is made of.
+
+    :ivar architecture: Debian's name of a foreign one, whose programs qemu runs; '' for this machine's.
+    """
+
+    suite: str
+    packages: tuple[str, ...] = PACKAGES
+    architecture: str = ""
+
+
+RECIPES = {
+    "bullseye": Recipe("bullseye"),
+    "bookworm": Recipe("bookworm"),
+    "trixie": Recipe("trixie"),
+    # A build host: like production, and a compiler beside.
+    "bookworm-build": Recipe("bookworm", (*PACKAGES, "g++", "libpython3-dev")),
+    # Not booted: a root to run foreign programs in.
+    "trixie-arm64": Recipe("trixie", ("python3",), "arm64"),
+}
+
 # program on this machine -> the Debian package that brings it
 TOOLS = {
     "debootstrap": "debootstrap",
@@ -40,6 +61,8 @@ TOOLS = {
     "nft": "nftables",
     "ip": "iproute2",
     "ssh-keygen": "openssh-client",
+    "qemu-aarch64-static": "qemu-user-static",
+    "update-binfmts": "binfmt-support",
 }
 
 CAP_SYS_ADMIN = 21
@@ -49,7 +72,7 @@ CAP_SYS_ADMIN = 21
 class Base:
     """A cached root, and the shared lock that keeps it from being rebuilt while hosts stand on it."""
 
-    suite: str
+    name: str
     root: Path
     hold: IO[str]
 
@@ -82,30 +105,39 @@ def install_tools() -> None:
         subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
+def run_foreign_programs() -> None:
+    """Have the kernel hand aarch64 programs to qemu, in a chroot too; lasts until the machine is started again."""
+    formats = Path("/proc/sys/fs/binfmt_misc")
+    if not (formats / "register").exists():
+        subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", str(formats)], check=True)
+    if not (formats / "qemu-aarch64").exists():
+        subprocess.run(["update-binfmts", "--enable", "qemu-aarch64"], check=True)
+
+
 def cache() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "fabric-wheelhouse" / "fleet"
 
 
-def hold(suite: str) -> Base:
-    """The base of a suite, built where it is missing or its package list changed.
+def hold(name: str) -> Base:
+    """The base of that name, built where it is missing or its package list changed.
 
     The lock is shared while hosts stand on the base and exclusive while it is built, so that two runs
     neither build it twice nor pull it from under each other. The caller releases it.
     """
-    if suite not in SUITES:
-        raise ValueError(f"no such suite: {suite}; there are {', '.join(SUITES)}")
+    if name not in RECIPES:
+        raise ValueError(f"no such base: {name}; there are {', '.join(RECIPES)}")
     cache().mkdir(parents=True, exist_ok=True)
-    lock = (cache() / f"proto-{suite}.lock").open("w")
-    root = cache() / f"proto-{suite}"
+    lock = (cache() / f"proto-{name}.lock").open("w")
+    root = cache() / f"proto-{name}"
     fcntl.flock(lock, fcntl.LOCK_SH)
-    while not _is_current(suite, root):
+    while not _is_current(name, root):
         # Changing the kind of a flock lets go of it in between: look again before building.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _is_current(suite, root):
-            _build(suite, root)
+        if not _is_current(name, root):
+            _build(name, root)
         fcntl.flock(lock, fcntl.LOCK_SH)
-    return Base(suite, root, lock)
+    return Base(name, root, lock)
 
 
 def main() -> int:
@@ -113,28 +145,34 @@ def main() -> int:
         sys.stderr.write(f"fleet bases not made: {reason}\n")
         return 1
     install_tools()
-    for suite in SUITES:
-        sys.stdout.write(f"{suite}: ")
+    for name in RECIPES:
+        sys.stdout.write(f"{name}: ")
         sys.stdout.flush()
-        base = hold(suite)
+        base = hold(name)
         sys.stdout.write(f"{base.root}\n")
         base.release()
     return 0
 
 
-def _is_current(suite: str, root: Path) -> bool:
-    stamp = _stamp(suite)
+def _is_current(name: str, root: Path) -> bool:
+    stamp = _stamp(name)
     if not root.is_dir():
         return False
-    if not stamp.exists() and _installed(root) >= set(PACKAGES):
-        stamp.write_text(_stamp_text())
-    return stamp.exists() and stamp.read_text() == _stamp_text()
+    if not stamp.exists() and _installed(root) >= set(RECIPES[name].packages):
+        stamp.write_text(_stamp_text(name))
+    return stamp.exists() and stamp.read_text() == _stamp_text(name)
 
 
-def _build(suite: str, root: Path) -> None:
+def _build(name: str, root: Path) -> None:
     partial = root.with_name(f"{root.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", suite, str(partial)]
+    recipe = RECIPES[name]
+    if recipe.architecture:
+        run_foreign_programs()
+    command = ["debootstrap", "--variant=minbase", f"--include={','.join(recipe.packages)}"]
+    if recipe.architecture:
+        command.append(f"--arch={recipe.architecture}")
+    command += [recipe.suite, str(partial)]
     if mirror := os.environ.get("FLEET_MIRROR"):
         command.append(mirror)
     log = root.with_name(f"{root.name}.log")
@@ -142,23 +180,23 @@ def _build(suite: str, root: Path) -> None:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     if done.returncode:
         last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise RuntimeError(f"debootstrap {suite} failed with {done.returncode}:\n{last}")
+        raise RuntimeError(f"debootstrap {name} failed with {done.returncode}:\n{last}")
     for archive in (partial / "var/cache/apt/archives").glob("*.deb"):
         archive.unlink()
-    _stamp(suite).unlink(missing_ok=True)
+    _stamp(name).unlink(missing_ok=True)
     if root.exists():
         shutil.rmtree(root)
     partial.rename(root)
-    _stamp(suite).write_text(_stamp_text())
+    _stamp(name).write_text(_stamp_text(name))
 
 
 # Beside the base and not in it, for a base is never changed.
-def _stamp(suite: str) -> Path:
-    return cache() / f"proto-{suite}.packages"
+def _stamp(name: str) -> Path:
+    return cache() / f"proto-{name}.packages"
 
 
-def _stamp_text() -> str:
-    return ",".join(PACKAGES) + "\n"
+def _stamp_text(name: str) -> str:
+    return ",".join(RECIPES[name].packages) + "\n"
 
 
 def _installed(root: Path) -> set[str]:

@@ -9,6 +9,7 @@ import json
 import os
 import ssl
 import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -172,6 +173,16 @@ class Index:
             archive.writestr(f"{name}.dat", data)
         return self._publish(f"{name}-{version}-py3-none-any.whl", buffer.getvalue(), f"{name}=={version}")
 
+    def lying_wheel(self) -> str:
+        """Publish a wheel that holds a program, and whose tag says that it fits any platform; its line."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.write(sys.executable, "liar/program")
+            archive.writestr("liar-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: liar\nVersion: 1.0\n")
+            archive.writestr("liar-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+            archive.writestr("liar-1.0.dist-info/RECORD", "")
+        return self._publish("liar-1.0-py3-none-any.whl", buffer.getvalue(), "liar==1.0")
+
     def sdist(self, source: str = C, backend: str = BACKEND) -> str:
         """Publish the source distribution ``native-1.0.tar.gz``; its line for the lock file."""
         buffer = io.BytesIO()
@@ -207,10 +218,10 @@ class Project:
         (self.directory / "fabfile.py").write_text("from deploy import ns\n")
         self.target("local")
 
-    def target(self, target: str, **keys: object) -> None:
+    def target(self, target: str, more: str = "", **keys: object) -> None:
         """Write the configuration."""
         keys = {"app": "x", "base_path": "/srv/x", **keys}
-        more = "".join(f"{key}: {json.dumps(value)}, " for key, value in keys.items())
+        more += "".join(f"{key}: {json.dumps(value)}, " for key, value in keys.items())
         (self.directory / "fabric.yaml").write_text(
             f"deploy: {{{more}target: {target}, stages: {{s: [nowhere.invalid]}}}}\n"
         )

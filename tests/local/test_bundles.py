@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 import sysconfig
 import zipfile
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.bundle import Target
 from tests.local.packages import C, Index, Project
 
 CC = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -154,13 +157,52 @@ def test_a_build_that_fails_shows_what_the_compiler_said(project: Project, index
 def test_a_build_that_fails_before_it_compiles_names_the_package(project: Project, index: Index) -> None:
     project.lock(index.sdist(backend="raise SystemExit('this needs the moon')\n"))
     said = project.create(expect=3)
-    assert "error: native could not be built\n  | this needs the moon\n" in said
+    assert "error: native-1.0.tar.gz could not be built for " in said
+    assert "  native: its build failed\n    | this needs the moon\n" in said
 
 
 def test_what_has_only_a_source_distribution_is_refused_for_a_foreign_target(project: Project, index: Index) -> None:
-    project.target("{python: '3.12', platform: manylinux_2_36_riscv64}")
+    project.target("{python: '3.12', platform: manylinux_2_36_armv7l}")
     project.lock(index.sdist(), index.wheel("one", "1.0"))
     said = project.create(expect=3)
-    assert "no wheel for cp312-manylinux_2_36_riscv64: native 1.0" in said
-    assert "have to be built from source, and this machine is" in said
-    assert "run fab create-bundle on a machine like the hosts, or lock versions that have wheels" in said
+    assert "no wheel for cp312-manylinux_2_36_armv7l: native 1.0" in said
+    assert "  native: this machine is " in said
+    assert "  zig: " in said
+    assert "they have to be built from source: run fab create-bundle on a machine like the hosts," in said
+    assert "configure another builder (deploy.builders), or lock versions that have wheels" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's compiled files are read")
+def test_a_wheel_that_is_not_what_its_name_says_is_refused_unless_accepted(project: Project, index: Index) -> None:
+    project.lock(index.lying_wheel(), index.wheel("one", "1.0"))
+    said = project.create(expect=3)
+    assert "liar 1.0: liar/program: compiled for " in said
+    assert "name the project in deploy.accept_wheels" in said
+    project.target("local", "accept_wheels: [Liar],")
+    said = project.create()
+    assert "warning: liar 1.0: liar/program: compiled for " in said
+    assert "created: 2 wheels" in said
+
+
+@needs_compiler
+def test_what_built_a_wheel_is_told_and_kept(project: Project, index: Index) -> None:
+    project.lock(index.sdist())
+    assert "native 1.0: built from source by native" in project.create()
+    (kept,) = project.cache.glob("fabric-wheelhouse/bundles/*.json")
+    document = json.loads(kept.read_text())["wheels"][0]["origin"]
+    assert (document["builder"], document["grafted"]) == ("native", [])
+    assert document["tools"]["python"].startswith(Target.local().python)
+
+
+def test_builders_of_the_configuration_are_checked_by_name(project: Project, index: Index) -> None:
+    project.lock(index.wheel("one", "1.0"))
+    for wrong, said in {
+        "[magic]": "deploy.builders[0].magic: unknown key",
+        "[{native: {}, zig: {}}]": "must be one of native, zig, host and container",
+        "[{host: '-oProxyCommand=x'}]": "deploy.builders[0].host.address: must look like",
+        "[{container: {image: '--privileged'}}]": "deploy.builders[0].container.image: ",
+    }.items():
+        project.target("local", f"builders: {wrong},")
+        assert said in project.create(expect=2)
+    project.target("local", "builders: [zig, {native: }, {host: {address: build@example.org}}, container],")
+    project.create()

@@ -339,7 +339,7 @@ def test_a_commit_of_a_repository_is_built_once_and_its_origin_recorded(
     assert "created: 1 wheel " in project.create()
     origin = project.origin("fromgit")
     assert (origin["kind"], origin["url"], origin["revision"]) == ("vcs", f"file://{tmp_path}/repo", at)
-    assert (origin["builder"], set(origin["tools"])) == ("native", {"pip", "python"})
+    assert (origin["builder"], set(origin["tools"])) == ("native", {"compiler", "python"})
     shutil.rmtree(tmp_path / "repo")
     project.lock(f"fromgit @ git+file://{tmp_path}/repo@{at}\n", index.wheel("one", "1.0"))
     assert "created: 2 wheels" in project.create()

@@ -30,7 +30,7 @@ def manifest(*wheels: Wheel) -> Manifest:
 
 EVERYTHING = manifest(
     wheel("plain", index="https://example.org/simple", url="https://example.org/plain-1-py3-none-any.whl"),
-    wheel("built", sha256=B, kind="sdist", builder="zig", tools={"ziglang": "0.13", "python": "3.11"}),
+    wheel("built", sha256=B, kind="sdist", builder="zig", tools={"ziglang": "0.13"}, grafted=("/lib/libpq.so.5",)),
     wheel("ours", sha256=C, kind="vcs", url="https://example.org/ours.git", revision="1f2e3d4"),
 )
 
