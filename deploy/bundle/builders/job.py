@@ -187,7 +187,11 @@ def work_here(job: Job, python: str, described: Mapping[str, Any]) -> dict[str, 
     """Have *python* do the work in the space; its result."""
     (job.space / "job.json").write_text(json.dumps(described))
     command = [python, "-I", str(job.space / "work.py"), str(job.space)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    # A backend that asks git for the version must not write into the user's repository.
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False
+    )
     return result_of(job, done.stderr)
 
 
