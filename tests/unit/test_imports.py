@@ -17,15 +17,15 @@ class Trees:
 
     def __init__(self, directory: Path) -> None:
         self.release = directory / "release"
-        self.library = directory / "library"
+        self.packages = directory / "library"
         self.release.mkdir()
-        self.library.mkdir()
+        self.packages.mkdir()
 
     def app(self, **files: str) -> Trees:
         return self._write(self.release, files)
 
     def installed(self, **files: str) -> Trees:
-        return self._write(self.library, files)
+        return self._write(self.packages, files)
 
     def _write(self, root: Path, files: dict[str, str]) -> Trees:
         for name, text in files.items():
@@ -36,7 +36,7 @@ class Trees:
 
     def lacking(self) -> list[str]:
         found, _ = sources.read_all(str(self.release), {})
-        library = [*modulefinder.standard_library(), str(self.library)]
+        library = [*modulefinder.standard_library(), str(self.packages)]
         resolver = imports.Resolver(str(self.release), library, found)
         return [
             str(lack) for file, said in found.items() for each in said.imports if (lack := resolver.lacking(file, each))
