@@ -4,33 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, LocalBuilder, TargetSettings
+from .checks import Check, SystemPackages
+from .code import Shared, Source
 from .loading import load
-from .models import (
-    Audit,
-    BuildContainer,
-    Builder,
-    BuildHost,
-    Bundle,
-    Check,
-    Command,
-    Health,
-    HostSettings,
-    Ignore,
-    LocalBuilder,
-    Lock,
-    Migrate,
-    Service,
-    Settings,
-    Shared,
-    Signal,
-    Source,
-    Supervisor,
-    Systemd,
-    SystemPackages,
-    TargetSettings,
-    Touch,
-)
+from .models import HostSettings, Lock, Settings
 from .schema import json_schema
+from .services import Command, Health, Migrate, Service, Signal, Supervisor, Systemd, Touch
 from .stages import SECTION_KEYS, choose_stage, resolve
 
 __all__ = [

@@ -8,8 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import ConfigurationError
-from . import models
-from .models import NAME, Settings
+from .basics import NAME, Model
+from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, TargetSettings
+from .checks import Check, SystemPackages
+from .code import Shared, Source
+from .models import HostSettings, Lock, Settings
+from .services import Command, Health, Migrate, Signal, Supervisor, Systemd, Touch
 from .spelling import nearly
 from .stages import SECTION_KEYS, resolve
 
@@ -92,17 +96,17 @@ def _dotted(path: list[Any]) -> str:
     return text
 
 
-_MANAGERS: dict[str, type[models.Model]] = {
-    "systemd": models.Systemd, "supervisor": models.Supervisor, "signal": models.Signal, "touch": models.Touch,
-    "command": models.Command,
+_MANAGERS: dict[str, type[Model]] = {
+    "systemd": Systemd, "supervisor": Supervisor, "signal": Signal, "touch": Touch,
+    "command": Command,
 }  # fmt: skip
 
-_PARTS: dict[str, type[models.Model]] = {
-    "source": models.Source, "shared": models.Shared, "migrate": models.Migrate, "health": models.Health,
-    "lock": models.Lock, "check": models.Check, "system_packages": models.SystemPackages,
-    "bundle": models.Bundle, "audit": models.Audit, "ignore": models.Ignore,
-    "target": models.TargetSettings, "hosts": models.HostSettings, "builders": models.Builder,
-    "host": models.BuildHost, "container": models.BuildContainer, **_MANAGERS,
+_PARTS: dict[str, type[Model]] = {
+    "source": Source, "shared": Shared, "migrate": Migrate, "health": Health,
+    "lock": Lock, "check": Check, "system_packages": SystemPackages,
+    "bundle": Bundle, "audit": Audit, "ignore": Ignore,
+    "target": TargetSettings, "hosts": HostSettings, "builders": Builder,
+    "host": BuildHost, "container": BuildContainer, **_MANAGERS,
 }  # fmt: skip
 
 

@@ -1,0 +1,39 @@
+"""What the parts of the configuration are made of: their base, and the rules that several of them share."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from pydantic import BaseModel, ConfigDict
+
+_HOST = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^@\s:\[\]]+)(?::(?P<port>\d{1,5}))?")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Model(BaseModel):
+    """A part of the configuration: unknown keys are refused, values are not changed after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def relative(path: str) -> str:
+    plain = PurePosixPath(path)
+    if path.startswith(("/", "-")) or ".." in plain.parts or not plain.parts or "\0" in path:
+        raise ValueError("must be a path inside the release, without '..'")
+    return str(plain)
+
+
+def absolute(path: str) -> str:
+    if not path.startswith("/") or ".." in path.split("/") or path.rstrip("/") == "":
+        raise ValueError("must be an absolute path below /, without '..'")
+    # A ':' parts what is on PATH; the others mean something in the scripts that a venv brings.
+    if not path.isprintable() or any(letter in path for letter in ':"$`\\'):
+        raise ValueError('must be without control characters and without : " $ ` \\')
+    return path.rstrip("/")
+
+
+def address(value: str) -> str:
+    if value.startswith("-") or not _HOST.fullmatch(value):
+        raise ValueError("must look like [user@]host[:port]; an IPv6 address goes in brackets")
+    return value

@@ -1,0 +1,42 @@
+"""Keys about the code: where it comes from, and what outlives a release."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from .basics import Model, relative
+
+
+class Source(Model):
+    """Where the code comes from and how it travels."""
+
+    strategy: Literal["auto", "rsync", "stream"] = Field(
+        "auto",
+        description="`rsync`, `stream` (over the connection itself), or `auto`: rsync where both ends have it, "
+        "and the stream for little.",
+    )
+    path: str = Field(".", description="The directory to push, relative to the fabfile.")
+    exclude: list[str] = Field(
+        [], description="Patterns, as in a .gitignore, of what stays behind beside what never goes."
+    )
+
+
+class Shared(Model):
+    """What outlives a release: linked from `shared/` into each one."""
+
+    files: list[str] = Field([], description="Files that must be in `shared/` on each host, such as `.env`.")
+    dirs: list[str] = Field([], description="Directories; made where they are lacking.")
+
+    _inside = field_validator("files", "dirs")(lambda paths: [relative(path) for path in paths])
+
+    @model_validator(mode="after")
+    def _apart(self) -> Shared:
+        paths = sorted(PurePosixPath(path) for path in self.files + self.dirs)
+        for outer, inner in pairwise(paths):
+            if inner.is_relative_to(outer):
+                raise ValueError(f"shared paths may not lie in each other: {inner} in {outer}")
+        return self
