@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.fleet.machines import Fleet
 
-from . import figures, works
+from . import bundling, figures, works
 from .rivals import Rivals
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/benchmarks.rst"
@@ -62,6 +62,9 @@ def _measure(
     rows += _shown(*works.one_wheel(rivals, fleet))
     rows += _shown(works.bundle_again(rivals, notes))
     rows += _shown(works.listing(rivals, directory))
+    bundles = directory / "bundles"
+    bundles.mkdir()
+    rows += _shown(*bundling.making(bundles, few, notes))
 
 
 def _shown(*rows: figures.Row) -> Sequence[figures.Row]:

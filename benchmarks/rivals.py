@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.bundle import Target, Wheelhouse, create_bundle
+from deploy.bundle import Places, Target, Wheelhouse, create_bundle
 from tests.fleet.machines import Fleet, Machine
 from tests.fleet.project import FAB, Project
 
@@ -17,6 +17,7 @@ from .figures import Work
 HERE = Path(__file__).resolve().parent
 TINY = HERE.parent / "tests/data/tiny"
 TARGET = Target.parse({"python": "3.11", "platform": "manylinux_2_36_x86_64"})
+PLACES = Places(ambient=True)
 
 
 class Rivals:
@@ -33,7 +34,7 @@ class Rivals:
             "BENCH_RSA_KEY": str(directory / "rsa"),
         }
         self._count = 0
-        bundle = create_bundle(TINY / "requirements.txt", TARGET, wheelhouse=Wheelhouse())
+        bundle = create_bundle(TINY / "requirements.txt", TARGET, wheelhouse=Wheelhouse(), places=PLACES)
         self._wheels = [bundle.path(wheel) for wheel in bundle.manifest.wheels]
         self._prepare_plain()
         self._prepare_capistrano()

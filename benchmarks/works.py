@@ -13,7 +13,7 @@ from tests.fleet.machines import Fleet, Relay
 from tests.fleet.project import FAB
 
 from .figures import Row, against, in_turn, seconds, timed
-from .rivals import HERE, TARGET, Rivals, run
+from .rivals import HERE, PLACES, TARGET, Rivals, run
 
 FORTY = HERE / "requirements-forty.txt"
 OTHERS = HERE / "requirements-others.txt"
@@ -73,7 +73,7 @@ def _handshake(rivals: Rivals, relay: Relay) -> int:
 def first_install(rivals: Rivals, runs: int, notes: list[str]) -> Row:
     """The wheels of a large lock file on a host that has none of them."""
     machine = rivals.machines[0]
-    bundle = create_bundle(FORTY, TARGET, wheelhouse=Wheelhouse())
+    bundle = create_bundle(FORTY, TARGET, wheelhouse=Wheelhouse(), places=PLACES)
     wheels = bundle.manifest.wheels
     forty = machine.root / "srv/forty"
     forty.mkdir()
@@ -106,7 +106,7 @@ def one_wheel(rivals: Rivals, fleet: Fleet) -> list[Row]:
     """One pin after the other is changed, each together with the code, as after an upgrade; its wheel is here."""
     lock = rivals.project.directory / "requirements.txt"
     house = Wheelhouse()
-    changes = _pins(OTHERS.read_text())
+    changes = pins(OTHERS.read_text())
     plain, changed, excess, largest = [], [], [], 0
     with fleet.relay(rivals.machines[0]) as relay:
         work = rivals.everybody([f"127.0.0.1:{relay.port}"])["ours"]
@@ -116,9 +116,9 @@ def one_wheel(rivals: Rivals, fleet: Fleet) -> list[Row]:
         for name, pin in changes.items():
             rivals.change()
             plain.append(timed(work))
-            before = _pins(lock.read_text())
+            before = pins(lock.read_text())
             lock.write_text(lock.read_text().replace(before[name], pin))
-            bundle = create_bundle(lock, TARGET, wheelhouse=house)
+            bundle = create_bundle(lock, TARGET, wheelhouse=house, places=PLACES)
             size = next(wheel.size for wheel in bundle.manifest.wheels if wheel.name == name)
             rivals.change()
             relay.reset_counts()
@@ -149,7 +149,7 @@ def one_wheel(rivals: Rivals, fleet: Fleet) -> list[Row]:
     ]
 
 
-def _pins(lock: str) -> dict[str, str]:
+def pins(lock: str) -> dict[str, str]:
     """Name → its lines, of a lock file as `pip-compile` writes them."""
     blocks = re.findall(r"^([a-z0-9.-]+)(?:\[[^\]]*\])?==[^\n]*(?:\n {4}--hash[^\n]*)*", lock, re.MULTILINE)
     whole = re.finditer(r"^[a-z0-9.-]+(?:\[[^\]]*\])?==[^\n]*(?:\n {4}--hash[^\n]*)*", lock, re.MULTILINE)

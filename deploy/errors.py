@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
+from .masking import masked
+
 
 class ExitCode(IntEnum):
     """What ``fab`` ends with; documented in ``docs/exit-codes.rst``."""
@@ -45,11 +47,13 @@ class DeployError(Exception):
     def __init__(
         self, what: str, *, where: str = "", hint: str = "", output: str = "", parts: tuple[DeployError, ...] = ()
     ) -> None:
+        # Here, because nobody can say which of a tool's words hold the URL of an index with its password.
+        what = masked(what)
         super().__init__(what)
         self.what = what
-        self.where = where
-        self.hint = hint
-        self.output = output
+        self.where = masked(where)
+        self.hint = masked(hint)
+        self.output = masked(output)
         self.parts = parts
 
     def __str__(self) -> str:

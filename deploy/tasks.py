@@ -93,6 +93,23 @@ def setup(c, limit=None, packages=False):  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c, limit), packages=packages)
 
 
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    iterable=["upgrade_package"],
+    help={
+        **_LIMIT,
+        "upgrade": "Newer versions of everything; without it, what is locked stays as long as it fits.",
+        "upgrade_package": "A newer version of this package alone; may be given several times.",
+    },
+)
+def lock_requirements(c, limit=None, upgrade=False, upgrade_package=None):  # type: ignore[no-untyped-def]
+    """Write the lock file from `requirements.in` or `pyproject.toml`, for the stage's targets."""
+    from .flows.relocking import lock_requirements as flow
+
+    flow(_config(c), _options(c, limit), upgrade=upgrade, packages=upgrade_package or [])
+
+
 @task(klass=FleetTask, auto_shortflags=False, help=_LIMIT)
 def targets(c, limit=None):  # type: ignore[no-untyped-def]
     """Show what the hosts' wheels must fit, and write it to `targets/` for places where no host is in reach."""
@@ -259,8 +276,8 @@ def _stage_task(name: str) -> FleetTask:
 
 def _namespace() -> Collection:
     collection = Collection(
-        deploy, rollback, check, status, setup, targets, create_bundle, push, update_deps, migrate_db, activate,
-        reboot_server, cleanup, lock, unlock, audit,
+        deploy, rollback, check, status, setup, targets, lock_requirements, create_bundle, push, update_deps,
+        migrate_db, activate, reboot_server, cleanup, lock, unlock, audit,
     )  # fmt: skip
     bundles = (bundle_show, bundle_list, bundle_diff, bundle_export, bundle_import, bundle_prune)
     collection.add_collection(Collection("bundle", *bundles))

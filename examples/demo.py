@@ -90,6 +90,7 @@ deploy:
   base_path: /srv/guestbook
   python: {getattr(sys, "_base_executable", sys.executable)}
   requirements: {requirements()}
+  index: {{ambient: true}}
   known_hosts: ../known_hosts
   identity: ../id_ed25519
   source: {{strategy: auto, path: .}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,16 +44,19 @@ def build(
     destination: Path,
     building: Building,
     *,
+    environment: Mapping[str, str] | None = None,
     options: Sequence[str] = (),
     hear: Callable[[str], None] = lambda _: None,
 ) -> Made:
     """Build *sdist* for *target* into *destination*.
 
-    :param options: pip's options that say where build requirements come from.
+    :param sdist: a source distribution, or a directory of source.
+    :param environment: pip's, which says where build requirements come from.
+    :param options: of pip besides, which say the same.
     :param hear: told of each builder that begins, and of each that failed.
     :raises BuildError: no builder could; what each said.
     """
-    job = Job(sdist, target, destination / "space", options, building.constraints)
+    job = Job(sdist, target, destination / "space", environment or {}, options, building.constraints)
 
     def finished(made: Made) -> Made:
         path = repack(made.wheel, destination, target)

@@ -62,7 +62,7 @@ class Origin:
     @property
     def words(self) -> str:
         """For people: ``index https://example.org/simple``, ``sdist, built by native``."""
-        place = self.url or self.index
+        place = self.index or self.url
         made = f", built by {self.builder}" if self.builder else ""
         return f"{self.kind}{' ' + place if place else ''}{'@' + self.revision if self.revision else ''}{made}"
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ..errors import BuildError
+from .target import Target
 
 QUIET = ("--disable-pip-version-check", "--no-input", "--progress-bar=off")
 
@@ -51,9 +55,53 @@ def run(command: Sequence[str], failed: str, environment: dict[str, str] | None 
             line for line in (result.stdout + result.stderr).splitlines() if "WARNING: Location" not in line
         )
         name = _NAME.search(said)
+        named = name is not None and "/" not in name[1]  # what has no name yet is called by its path
         raise BuildError(
-            f"{name[1]} could not be built" if name else failed, output=last_words(said), hint=advice(said)
+            f"{name[1]} could not be built" if name and named else failed, output=last_words(said), hint=advice(said)
         )
+
+
+def wheels_for(target: Target) -> list[str]:
+    """pip's options for another machine: wheels only, for each platform tag that fits."""
+    # pip takes older Pythons for wheels of the stable ABI itself, given the target's version.
+    abis = [*target.abis, "abi3t" if "t" in target.abis[0] else "abi3", "none"]
+    return [
+        "--only-binary=:all:", "--implementation=cp", f"--python-version={target.python}",
+        *(f"--abi={abi}" for abi in abis), *(f"--platform={tag}" for tag in target.platforms()),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a pip ended, and all that it said."""
+
+    returncode: int
+    said: str
+
+
+def run_together(commands: Sequence[Sequence[str]], environment: Mapping[str, str]) -> list[Result]:
+    """Run several pips at once and wait for all; whatever interrupts us ends them."""
+    with contextlib.ExitStack() as stack:
+        started = []
+        for command in commands:
+            output = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
+            child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=dict(environment)
+            )
+            stack.callback(_end, child)
+            started.append((child, output))
+        results = []
+        for child, output in started:
+            child.wait()
+            output.seek(0)
+            results.append(Result(child.returncode, output.read()))
+        return results
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        child.terminate()
+    child.wait()
 
 
 def last_words(said: str) -> str:

@@ -61,6 +61,10 @@ def plan(wheelhouse: Wheelhouse, locks: Collection[str], keep: int, now: float) 
     rest = [path for path in sorted((wheelhouse.root / "built").glob("*.json")) if _made_wheel(path) in gone]
     rest += [path for path in sorted(wheelhouse.root.glob(".partial-*")) if _old(path, now)]
     rest += [path for path in sorted(wheelhouse.root.glob("*/.partial-*")) if _old(path, now)]
+    # What was found out about wheels that go, and what other tools said of their lock files: all had again.
+    for folder in ("needs", "inspected"):
+        rest += [path for path in sorted((wheelhouse.root / folder).glob("*.json")) if path.stem in gone]
+    rest += [path for path in sorted(wheelhouse.root.glob("exports/*")) if _old(path, now)]
     return Leavings(tuple(going), tuple(wheels), tuple(rest), sum(_size(folder) for folder in wheels))
 
 

@@ -250,7 +250,7 @@ class Target:
     def markers(self) -> dict[str, str]:
         """The environment that markers are evaluated in (PyPA, "Dependency specifiers").
 
-        What is the kernel's is empty: see :meth:`deploy.bundle.lockfile.LockFile.select`.
+        What is the kernel's is empty: see :func:`deploy.bundle.locks.model.holds`.
         """
         return {**dict.fromkeys(_OF_THE_KERNEL, ""), **dict(self.environment)}
 

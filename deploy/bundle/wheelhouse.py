@@ -15,10 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import parse_wheel_filename
+
 from ..errors import BuildError
 from . import inspect, sbom
 from .inspect import Contents
-from .manifest import Manifest, Origin
+from .manifest import Manifest, Origin, Wheel
 from .target import Target
 
 
@@ -53,7 +55,8 @@ class Wheelhouse:
 
     ``wheels/<sha256>/<filename>``; ``bundles/<lock>-<target>-<its fingerprint>.json`` with its signature, ``.sig``,
     beside it, and its bill of materials in ``sboms/``; ``built/<sdist>-<target>.json``;
-    ``needs/<wheel's sha256>.json`` and ``inspected/<wheel's sha256>.json``.
+    ``needs/<wheel's sha256>.json`` and ``inspected/<wheel's sha256>.json``; ``exports/`` holds what other tools made of
+    their lock files.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -69,6 +72,15 @@ class Wheelhouse:
             self._write(folder / "origin.json", json.dumps(asdict(origin), sort_keys=True))
         self._replace(path, folder / path.name)
         return value
+
+    def described(self, path: Path, kind: str, origin_sha256: str) -> Wheel:
+        """A wheel that is here, for a manifest, with where it came from: as it was kept, or as far as is known."""
+        name, version, _, _ = parse_wheel_filename(path.name)
+        value = path.parent.name
+        origin = self.origin(value)
+        if origin is None or (origin.kind, origin.sha256) != (kind, origin_sha256):
+            origin = Origin(kind, origin_sha256)
+        return Wheel(path.name, value, path.stat().st_size, name, str(version), origin)
 
     def origin(self, value: str) -> Origin | None:
         """Where the wheel of that SHA-256 came from, as far as it was kept."""
@@ -157,7 +169,10 @@ class Wheelhouse:
         (self.root / "sboms" / f"{kept.path.stem}.cdx.json").unlink(missing_ok=True)
 
     def built(self, sdist_sha256: str, target: Target) -> Path | None:
-        """The wheel that was built from a source distribution for *target*, if it is here."""
+        """The wheel that was built from a source for *target*, if it is here.
+
+        :param sdist_sha256: of the source distribution, or what stands for a commit or a directory.
+        """
         try:
             document = json.loads((self.root / "built" / f"{sdist_sha256}-{target.name}.json").read_text())
             return self.wheel(document["wheel"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, LocalBuilder, TargetSettings
+from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, Index, LocalBuilder, TargetSettings
 from .checks import Check, SystemPackages
 from .code import Shared, Source
 from .loading import load
@@ -25,6 +25,7 @@ __all__ = [
     "Health",
     "HostSettings",
     "Ignore",
+    "Index",
     "LocalBuilder",
     "Lock",
     "Migrate",

@@ -1,15 +1,16 @@
-"""Keys about bundles: signatures, audits, targets, and what builds wheels."""
+"""Keys about bundles: where files come from, targets, what builds wheels, signatures, audits."""
 
 from __future__ import annotations
 
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from .basics import Model
 from .basics import address as assert_address
 
+_PLACE = r"^((https?|file)://[!-~]+)?$"
 _INTERPRETER = r"^([A-Za-z0-9_./][A-Za-z0-9_./+-]*)?$"
 
 
@@ -141,3 +142,30 @@ class Builder(Model):
         if len([name for name in type(self).model_fields if getattr(self, name) is not None]) != 1:
             raise ValueError("must be one of native, zig, host and container")
         return self
+
+
+class Index(Model):
+    """Where wheels and source distributions come from; options in the lock file itself count as well."""
+
+    url: str = Field(
+        "",
+        description="The package index. Default: the lock file's, then the ambient one, then PyPI.",
+        pattern=_PLACE,
+    )
+    extra_urls: list[Annotated[str, Field(pattern=_PLACE, min_length=1)]] = Field(
+        [], description="More indexes; a file is taken from whichever has it, as its hash is in the lock file."
+    )
+    find_links: list[Annotated[str, Field(min_length=1)]] = Field(
+        [], description="Directories, relative to the fabfile, or pages with links to files."
+    )
+    ca: str = Field(
+        "", description="A file with certificates to trust beside the system's own, relative to the fabfile."
+    )
+    proxy: str = Field(
+        "", description="A proxy for http and https, instead of the environment's.", pattern=r"^(https?://[!-~]+)?$"
+    )
+    ambient: bool = Field(
+        False,
+        description="Take indexes, directories, certificate and proxy also from pip's and uv's own configuration "
+        "(`pip.conf`, `PIP_*`, `uv.toml`, `UV_*`) of whoever runs `fab`.",
+    )

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from ..errors import ConfigurationError
 from .basics import NAME, Model
-from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, TargetSettings
+from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, Index, TargetSettings
 from .checks import Check, SystemPackages
 from .code import Shared, Source
 from .models import HostSettings, Lock, Settings
@@ -104,7 +104,7 @@ _MANAGERS: dict[str, type[Model]] = {
 _PARTS: dict[str, type[Model]] = {
     "source": Source, "shared": Shared, "migrate": Migrate, "health": Health,
     "lock": Lock, "check": Check, "system_packages": SystemPackages,
-    "bundle": Bundle, "audit": Audit, "ignore": Ignore,
+    "bundle": Bundle, "audit": Audit, "ignore": Ignore, "index": Index,
     "target": TargetSettings, "hosts": HostSettings, "builders": Builder,
     "host": BuildHost, "container": BuildContainer, **_MANAGERS,
 }  # fmt: skip

@@ -6,12 +6,12 @@ These models are the only place that knows the keys; the configuration reference
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from .basics import NAME, Model, absolute, address
-from .bundles import Audit, Builder, Bundle, LocalBuilder, TargetSettings
+from .bundles import Audit, Builder, Bundle, Index, LocalBuilder, TargetSettings
 from .checks import Check, SystemPackages
 from .code import Shared, Source
 from .services import Health, Migrate, Service
@@ -62,8 +62,24 @@ class Settings(Model):
         "python3", description="The hosts' interpreter, 3.9 or newer: a name on PATH or an absolute path."
     )
     requirements: str = Field(
-        "requirements.txt", description="The lock file: pinned, with hashes; relative to the fabfile."
+        "requirements.txt",
+        description="The lock file, relative to the fabfile: `requirements.txt` with hashes, `pylock.toml`, `uv.lock` "
+        "or `poetry.lock`.",
     )
+    extras: list[Annotated[str, Field(pattern=NAME.pattern)]] = Field(
+        [], description="Extras of the project that are installed, where the lock file knows them."
+    )
+    groups: list[Annotated[str, Field(pattern=NAME.pattern)]] = Field(
+        [], description="Dependency groups that are installed as well, where the lock file knows them."
+    )
+    hashes: Literal["require", "warn"] = Field(
+        "require",
+        description="A requirement without a hash is refused, or (`warn`) fetched, warned of and recorded.",
+    )
+    package: bool = Field(
+        False, description="The app is a package itself: it is built and installed, with its entry points."
+    )
+    index: Index = Field(Index(), description="Where wheels and source distributions come from.")
     target: Literal["auto", "local"] | TargetSettings = Field(
         "auto",
         description="What the wheels must fit: asked of the hosts (`auto`), this machine (`local`), or named: by files "

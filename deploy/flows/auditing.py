@@ -11,10 +11,10 @@ from fabric import Config
 
 from ..bundle import Manifest
 from ..bundle.advisories import Finding, Pins
-from ..bundle.lockfile import LockFile
 from ..config import Ignore, Settings, relative_to
 from ..errors import CheckFailed, ConfigurationError
 from ..report.console import Report, make
+from .asking import asked
 from .bundles import SHORT, Shelf
 from .run import Project, Run, terminable
 
@@ -47,7 +47,7 @@ def audit(config: Config, word: str | None) -> None:
     if word is not None:
         manifests = [shelf.find(word)]
     else:
-        lock = LockFile.read(relative_to(project.directory, settings.requirements)).sha256
+        lock = asked(settings, project.directory).sha256
         manifests = [manifest for manifest in shelf.manifests() if manifest.lock_sha256 == lock]
         if not manifests:
             raise ConfigurationError(

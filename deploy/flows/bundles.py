@@ -16,11 +16,11 @@ from pathlib import Path
 
 from fabric import Config
 
-from ..bundle import Bundle, Manifest, Wheel, Wheelhouse, archive, comparing, lockcheck, pruning, signing
-from ..bundle.lockfile import LockFile
+from ..bundle import Bundle, Manifest, Wanted, Wheel, Wheelhouse, archive, comparing, pruning, signing
 from ..config import Settings, relative_to
 from ..errors import BuildError, ConfigurationError
 from ..report.console import Report, make
+from .asking import asked
 from .run import Options, Project, terminable
 from .signing import allowed_path
 
@@ -33,24 +33,34 @@ class Shelf:
     """The wheelhouse, and the lock files of the project that looks at it.
 
     :ivar locks: hash of each lock file of the chosen stage, or of all, and what it is called in the configuration.
+    :ivar wanted: what each of them asks for, by the same hash.
     """
 
     wheelhouse: Wheelhouse
     project: Project
     stages: Mapping[str, Settings]
     locks: Mapping[str, str]
+    wanted: Mapping[str, Wanted]
 
     @classmethod
     def open(cls, config: Config, *, every: bool = False) -> Shelf:
         """Look at the project of *config*, at *every* stage of it even where one is chosen."""
         project = Project.of(config)
         stages = project.stages(every=every)
-        locks = {}
+        locks, wanted = {}, {}
         for settings in stages.values():
-            path = relative_to(project.directory, settings.requirements)
-            if path.is_file():
-                locks[LockFile.read(path).sha256] = settings.requirements
-        return cls(Wheelhouse(), project, stages, locks)
+            if relative_to(project.directory, settings.requirements).is_file():
+                found = asked(settings, project.directory)
+                locks[found.sha256] = settings.requirements
+                wanted[found.sha256] = found
+        return cls(Wheelhouse(), project, stages, locks, wanted)
+
+    def hash_of(self, lock: Path) -> str:
+        """The hash of another lock file, read as the project's stage reads its own."""
+        settings = next(iter(self.stages.values()), None)
+        if settings is None:
+            raise ConfigurationError("no stage says how a lock file is read", where=str(lock))
+        return asked(settings, self.project.directory, lock).sha256
 
     def manifests(self) -> list[Manifest]:
         """Of every bundle, the newest first."""
@@ -204,7 +214,7 @@ def _candidates(shelf: Shelf, word: str) -> list[Manifest]:
     if archive.is_archive(path):
         return [archive.read_manifest(path)]
     if path.is_file():
-        return _of_lock(shelf, LockFile.read(path).sha256, word)
+        return _of_lock(shelf, shelf.hash_of(path), word)
     if any(manifest.digest.startswith(word.lower()) for manifest in shelf.manifests()):
         return [shelf.find(word)]
     found = []
@@ -214,7 +224,7 @@ def _candidates(shelf: Shelf, word: str) -> list[Manifest]:
             with tempfile.TemporaryDirectory() as space:
                 former = Path(space) / Path(requirements).name
                 former.write_bytes(text)
-                found += _of_lock(shelf, LockFile.read(former).sha256, f"{requirements} of {word}")
+                found += _of_lock(shelf, shelf.hash_of(former), f"{requirements} of {word}")
     return found or [shelf.find(word)]
 
 
@@ -303,8 +313,7 @@ def _check_against_lock(shelf: Shelf, manifest: Manifest, file: str) -> None:
     named = shelf.locks.get(manifest.lock_sha256)
     if named is None:
         return
-    pins = LockFile.read(relative_to(shelf.project.directory, named)).select(manifest.target)
-    if problems := lockcheck.problems(pins, manifest):
+    if problems := shelf.wanted[manifest.lock_sha256].problems(manifest):
         raise BuildError(
             f"the bundle is not what {named} asks for: {'; '.join(problems)}",
             where=file,

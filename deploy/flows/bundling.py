@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ..bundle import Bundle, Target, Wheelhouse, create_bundle, known_bundle, targetfile
-from ..config import relative_to
 from ..host.connection import Host
-from . import matching, signing
+from . import asking, matching, signing
 from .building import building
 from .run import Run
 
@@ -21,7 +20,8 @@ def targets(run: Run) -> dict[Host, Target]:
 
 def known(run: Run, target: Target) -> Bundle | None:
     """The bundle for *target*, if it was made before."""
-    return known_bundle(relative_to(run.directory, run.settings.requirements), target, wheelhouse=Wheelhouse())
+    terms = asking.terms(run.settings, run.directory)
+    return known_bundle(asking.lock_file(run), target, wheelhouse=Wheelhouse(), terms=terms)
 
 
 def all_known(run: Run) -> Bundles:
@@ -46,7 +46,7 @@ def make(run: Run, wanted: Iterable[Target]) -> dict[Target, Bundle]:
 
     :raises BuildError: a wheel cannot be had for a target.
     """
-    lock = relative_to(run.directory, run.settings.requirements)
+    lock = asking.lock_file(run)
     wheelhouse = Wheelhouse()
     made: dict[Target, Bundle] = {}
     for target, name in targetfile.names(wanted).items():
@@ -55,6 +55,8 @@ def make(run: Run, wanted: Iterable[Target]) -> dict[Target, Bundle]:
                 lock,
                 target,
                 wheelhouse=wheelhouse,
+                terms=asking.terms(run.settings, run.directory),
+                places=asking.places(run),
                 building=building(run, target),
                 accept=run.settings.accept_wheels,
                 progress=step.progress,

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..bundle import Target, targetfile
-from ..bundle.lockfile import LockFile
 from ..config import TargetSettings, relative_to
 from ..config.spelling import nearly
 from ..errors import ConfigurationError
 from ..host.connection import Host
+from . import asking
 from .run import Run
 
 CONFIGURED = "deploy.target"
@@ -143,7 +143,6 @@ def _remedy(run: Run, matched: Match) -> str:
 
 def _lacking(run: Run, matched: Match) -> str:
     """What the host's own markers ask for, and the target's do not."""
-    lock = LockFile.read(relative_to(run.directory, run.settings.requirements))
-    bundled = {(pin.name, pin.version) for pin in lock.select(matched.target)}
-    lacking = [pin for pin in lock.select(matched.found) if (pin.name, pin.version) not in bundled]
-    return ", ".join(f"{pin.name} {pin.version}" for pin in lacking)
+    wanted = asking.asked(run.settings, run.directory)
+    bundled = {pin.label for pin in wanted.pins(matched.target)}
+    return ", ".join(pin.label for pin in wanted.pins(matched.found) if pin.label not in bundled)

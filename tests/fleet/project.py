@@ -49,6 +49,7 @@ class Project:
         self.section: dict[str, Any] = {
             "app": "tiny",
             "base_path": self.base,
+            "index": {"ambient": True},
             "deploy_user": "guestbook",
             "shared": {"files": [".env"], "dirs": ["data"]},
             "migrate": {"command": "python migrate.py"},

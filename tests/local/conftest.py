@@ -64,6 +64,7 @@ class LocalProject:
                   python: {sys._base_executable}
                   known_hosts: ../client/known_hosts
                   identity: ../client/id_ed25519
+                  index: {{ambient: true}}
                   source: {{strategy: {strategy}}}
                   shared: {{files: [.env], dirs: [data]}}
                   migrate: {{command: python migrate.py}}

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.local.packages import Index, Project
 from tests.local.test_bundle_tasks import configure
-from tests.local.test_bundles import Index, Project
 
 TOMORROW, TODAY = str(date.today() + timedelta(days=1)), str(date.today())
 

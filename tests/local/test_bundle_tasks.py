@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.test_bundles import Index, Project
+from tests.local.packages import Index, Project
 
 
 @pytest.fixture

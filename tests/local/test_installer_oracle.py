@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.bundle import Bundle, Target, Wheelhouse, create_bundle
+from deploy.bundle import Bundle, Places, Target, Wheelhouse, create_bundle
 from deploy.host.bootstrap import program
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -37,7 +37,7 @@ venvs.place(layout.base, "ours", venvs.make(layout.base, "ours", install.opened(
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return create_bundle(DATA / "oracle.txt", Target.local(), wheelhouse=Wheelhouse())
+    return create_bundle(DATA / "oracle.txt", Target.local(), wheelhouse=Wheelhouse(), places=Places(ambient=True))
 
 
 @pytest.fixture(scope="module")

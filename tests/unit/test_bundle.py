@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from packaging.tags import sys_tags
 
-from deploy.bundle import Manifest, Origin, Target, Wheel
-from deploy.bundle.lockfile import LockFile
+from deploy.bundle import Manifest, Origin, Places, Target, Terms, Wheel
+from deploy.bundle.locks import requirements
+from deploy.bundle.locks.requirements import Requirements
+from deploy.bundle.sources import resolve
 from deploy.errors import BuildError, ConfigurationError
 
 HASH = "--hash=sha256:" + "a" * 64
@@ -18,10 +20,10 @@ OTHER = "--hash=sha256:" + "b" * 64
 BOOKWORM = Target.parse({"python": "3.11", "platform": "manylinux_2_36_x86_64"})
 
 
-def lock(directory: Path, text: str) -> LockFile:
+def lock(directory: Path, text: str) -> Requirements:
     path = directory / "requirements.txt"
     path.write_text(text)
-    return LockFile.read(path)
+    return requirements.read(path, Terms())
 
 
 def test_the_tags_of_this_machine_are_the_ones_that_pip_would_take() -> None:
@@ -63,16 +65,17 @@ def test_continued_lines_comments_includes_and_markers_are_read(tmp_path: Path) 
 
 def test_a_directory_of_wheels_lies_beside_the_lock_file_wherever_fab_runs(tmp_path: Path) -> None:
     (tmp_path / "wheels").mkdir()
-    read = lock(
-        tmp_path, f"--find-links wheels\n--find-links=wheels\n--index-url https://example.org/a=b\na==1 {HASH}\n"
-    )
-    beside = str(tmp_path / "wheels")
-    assert read.sources == ("--find-links", beside, f"--find-links={beside}", "--index-url", "https://example.org/a=b")
+    places = "--find-links wheels\n--find-links=wheels\n--index-url https://example.org/a=b\n"
+    read = lock(tmp_path, f"{places}a==1 {HASH}\n")
+    found = resolve(Places(), read.options, read.path.parent)
+    assert found.find_links == (str(tmp_path / "wheels"),)
+    assert found.indexes == ("https://example.org/a=b",)
     assert read.options[1] == "wheels"
 
 
 @pytest.mark.parametrize(
-    "line", ["click==8.1", "click>=8 " + HASH, "click==8.* " + HASH, "-e .", "git+https://example.org/x", "./x.whl"]
+    "line",
+    ["click==8.1", "click>=8 " + HASH, "click==8.* " + HASH, "-e ./gone", "git+https://example.org/x", "./x.whl"],
 )
 def test_what_has_no_pin_or_no_hash_is_refused_by_name_and_line(tmp_path: Path, line: str) -> None:
     with pytest.raises(BuildError, match=r"requirements.txt:2: .*" + line.split()[0][:4].replace("+", r"\+")):
@@ -87,16 +90,16 @@ def test_comments_and_order_do_not_change_a_lock_file_and_hashes_do(tmp_path: Pa
 
 def test_a_lock_file_that_is_not_there_names_the_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"deploy\.requirements"):
-        LockFile.read(tmp_path / "none.txt")
+        requirements.read(tmp_path / "none.txt", Terms())
 
 
 def test_a_lock_file_in_another_encoding_is_said_and_a_byte_order_mark_is_not_a_word(tmp_path: Path) -> None:
     path = tmp_path / "requirements.txt"
     path.write_text(f"a==1 {HASH}\n", encoding="utf-16")
     with pytest.raises(ConfigurationError, match="it is not UTF-8"):
-        LockFile.read(path)
+        requirements.read(path, Terms())
     path.write_text(f"a==1 {HASH}\n", encoding="utf-8-sig")
-    assert LockFile.read(path).pins[0].name == "a"
+    assert requirements.read(path, Terms()).pins[0].name == "a"
 
 
 def test_a_project_that_is_pinned_twice_for_a_target_is_refused(tmp_path: Path) -> None:

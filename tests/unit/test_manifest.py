@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.bundle import Manifest, Origin, Target, Wheel, comparing, lockcheck, sbom
-from deploy.bundle.lockfile import LockFile
+from deploy.bundle.locks import Terms, requirements
 from deploy.bundle.manifest import BUILDERS, KINDS
 from deploy.errors import BuildError
 
@@ -143,7 +143,7 @@ def test_the_bill_of_materials_has_no_time_and_no_chance_in_it(monkeypatch: pyte
 def pins(directory: Path, text: str) -> Any:
     path = directory / "requirements.txt"
     path.write_text(text)
-    return LockFile.read(path).select(BOOKWORM)
+    return requirements.read(path, Terms()).select(BOOKWORM)
 
 
 def test_a_bundle_that_is_not_what_the_lock_file_asks_for_is_told_by_name(tmp_path: Path) -> None:

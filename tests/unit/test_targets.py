@@ -16,7 +16,7 @@ import packaging
 import pytest
 
 from deploy.bundle import Target, targetfile
-from deploy.bundle.lockfile import LockFile
+from deploy.bundle.locks import Terms, requirements
 from deploy.errors import BuildError, ConfigurationError
 from deploy.flows.matching import nearest
 from deploy.hostside import elf, interpreter, loader, probe
@@ -170,7 +170,7 @@ def test_a_marker_that_asks_for_the_kernel_is_refused_where_it_matters(tmp_path:
     def select(marker: str) -> int:
         path = tmp_path / "requirements.txt"
         path.write_text(f"a==1 ; {marker} {HASH}\n")
-        return len(LockFile.read(path).select(TRIXIE))
+        return len(requirements.read(path, Terms()).select(TRIXIE))
 
     assert select("platform_release >= '20' and sys_platform == 'darwin'") == 0
     assert select("platform_release >= '20' or sys_platform == 'linux'") == 1

@@ -1,4 +1,4 @@
-"""What a builder is given and gives back: one source distribution, one target, one wheel."""
+"""What a builder is given and gives back: one source distribution or directory, one target, one wheel."""
 
 from __future__ import annotations
 
@@ -27,16 +27,19 @@ _LEGACY = {"requires": ["setuptools >= 40.8.0"], "build-backend": "setuptools.bu
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One source distribution to be built for one target.
+    """One source to be built for one target.
 
+    :ivar sdist: a source distribution, or a directory that may be copied as it is.
     :ivar space: a directory of its own; nobody needs it afterwards.
-    :ivar options: pip's options that say where build requirements come from.
+    :ivar environment: pip's, which says where build requirements come from; empty for the surrounding one.
+    :ivar options: of pip besides, which say the same.
     :ivar constraints: a file that pins the build requirements, where the application has one.
     """
 
     sdist: Path
     target: Target
     space: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
     options: Sequence[str] = ()
     constraints: Path | None = None
 
@@ -79,10 +82,28 @@ class BuildSystem:
 
 
 def unpack(sdist: Path, directory: Path) -> BuildSystem:
-    """Unpack into ``directory/source``; the build system that it names.
+    """Unpack or copy into ``directory/source``; the build system that it names.
 
     :raises BuildError: the archive cannot be read, is no source distribution, or reaches outside.
     """
+    source = directory / "source"
+    if sdist.is_dir():
+        shutil.copytree(sdist, source, symlinks=True)
+    else:
+        _extract(sdist, directory).rename(source)
+    try:
+        table = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8")).get("build-system", _LEGACY)
+    except FileNotFoundError:
+        table = _LEGACY
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BuildError(f"{sdist.name}: its pyproject.toml cannot be read ({error})") from None
+    requires = table.get("requires", _LEGACY["requires"])
+    backend = table.get("build-backend", _LEGACY["build-backend"])
+    return BuildSystem(tuple(requires), backend, tuple(table.get("backend-path", ())))
+
+
+def _extract(sdist: Path, directory: Path) -> Path:
+    """The one directory of a source distribution."""
     unpacked = directory / "unpacked"
     unpacked.mkdir()
     try:
@@ -97,16 +118,7 @@ def unpack(sdist: Path, directory: Path) -> BuildSystem:
     inside = list(unpacked.iterdir())
     if len(inside) != 1 or not inside[0].is_dir():
         raise BuildError(f"{sdist.name} is no source distribution: it holds {len(inside)} things, not one directory")
-    source = inside[0].rename(directory / "source")
-    try:
-        table = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8")).get("build-system", _LEGACY)
-    except FileNotFoundError:
-        table = _LEGACY
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BuildError(f"{sdist.name}: its pyproject.toml cannot be read ({error})") from None
-    requires = table.get("requires", _LEGACY["requires"])
-    backend = table.get("build-backend", _LEGACY["build-backend"])
-    return BuildSystem(tuple(requires), backend, tuple(table.get("backend-path", ())))
+    return inside[0]
 
 
 def prepare(job: Job) -> BuildSystem:
@@ -152,7 +164,7 @@ def gather_here(job: Job, words: Sequence[str], requires: Sequence[str]) -> None
         return
     words = [*words, "wheel", *pip.QUIET, *job.options, *_constraint(job)]
     command = [*words, "--wheel-dir", str(job.space / "wheels"), "--", *requires]
-    pip.run(command, f"the build requirements of {job.sdist.name} could not be had", _outside())
+    pip.run(command, f"the build requirements of {job.sdist.name} could not be had", _outside(job))
 
 
 def gather_for(job: Job, platform: Target, requires: Sequence[str]) -> None:
@@ -160,11 +172,9 @@ def gather_for(job: Job, platform: Target, requires: Sequence[str]) -> None:
 
     :raises BuildError: with pip's last lines.
     """
-    from ..fetch import wheels_for
-
-    words = [*pip.local_pip(), "download", *pip.QUIET, *job.options, *_constraint(job), *wheels_for(platform)]
+    words = [*pip.local_pip(), "download", *pip.QUIET, *job.options, *_constraint(job), *pip.wheels_for(platform)]
     command = [*words, "--dest", str(job.space / "wheels"), "--", *requires]
-    pip.run(command, f"the build requirements of {job.sdist.name} could not be had for {platform.name}", _outside())
+    pip.run(command, f"the build requirements of {job.sdist.name} could not be had for {platform.name}", _outside(job))
 
 
 def sent_pip(job: Job, python: str = "{env}", directory: str = "{directory}") -> list[str]:
@@ -177,7 +187,11 @@ def work_here(job: Job, python: str, described: Mapping[str, Any]) -> dict[str, 
     """Have *python* do the work in the space; its result."""
     (job.space / "job.json").write_text(json.dumps(described))
     command = [python, "-I", str(job.space / "work.py"), str(job.space)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    # A backend that asks git for the version must not write into the user's repository.
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False
+    )
     return result_of(job, done.stderr)
 
 
@@ -210,8 +224,8 @@ def _constraint(job: Job) -> list[str]:
     return ["--constraint", str(job.constraints)] if job.constraints else []
 
 
-def _outside() -> dict[str, str]:
+def _outside(job: Job) -> dict[str, str]:
     """Variables for pip: the lock file's hashes are none of the build requirements'."""
-    environment = {**os.environ}
+    environment = {**(job.environment or os.environ)}
     environment.pop("PIP_REQUIRE_HASHES", None)
     return environment
