@@ -130,6 +130,14 @@ def create_bundle(c, limit=None, target=None):  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c, limit), target)
 
 
+@task(klass=FleetTask, auto_shortflags=False)
+def build(c):  # type: ignore[no-untyped-def]
+    """Run the commands of `deploy.build` here, and touch no host."""
+    from .flows.making import build as flow
+
+    flow(_config(c), _options(c))
+
+
 @task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
 def push(c, limit=None, lock_wait="0"):  # type: ignore[no-untyped-def]
     """Push the code into a new release that does not serve yet."""
@@ -276,7 +284,7 @@ def _stage_task(name: str) -> FleetTask:
 
 def _namespace() -> Collection:
     collection = Collection(
-        deploy, rollback, check, status, setup, targets, lock_requirements, create_bundle, push, update_deps,
+        deploy, rollback, check, status, setup, targets, build, lock_requirements, create_bundle, push, update_deps,
         migrate_db, activate, reboot_server, cleanup, lock, unlock, audit,
     )  # fmt: skip
     bundles = (bundle_show, bundle_list, bundle_diff, bundle_export, bundle_import, bundle_prune)

@@ -23,6 +23,15 @@ _NO_COMPILER = re.compile(r"(cc|\+\+)'? failed: No such file|No such file or dir
 _NAME = re.compile(r"Failed to build '([^']+)'")
 
 
+def _full(target: Target) -> str:
+    """All of the target's version, as files ask for it: ``3.9.2`` may take what ``3.9.0`` may not.
+
+    Where it is not known, it is the series' last for pip, which would take it for the first.
+    """
+    full = target.markers()["python_full_version"]
+    return full if re.fullmatch(r"\d+\.\d+\.\d+", full) else f"{target.python}.99"
+
+
 def local_pip() -> list[str]:
     """pip of the Python that runs us."""
     return [sys.executable, "-m", "pip"]
@@ -66,7 +75,7 @@ def wheels_for(target: Target) -> list[str]:
     # pip takes older Pythons for wheels of the stable ABI itself, given the target's version.
     abis = [*target.abis, "abi3t" if "t" in target.abis[0] else "abi3", "none"]
     return [
-        "--only-binary=:all:", "--implementation=cp", f"--python-version={target.python}",
+        "--only-binary=:all:", "--implementation=cp", f"--python-version={_full(target)}",
         *(f"--abi={abi}" for abi in abis), *(f"--platform={tag}" for tag in target.platforms()),
     ]  # fmt: skip
 

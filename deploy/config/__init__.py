@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .building import Build
 from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, Index, LocalBuilder, TargetSettings
 from .checks import Check, SystemPackages
 from .code import Shared, Source
@@ -16,6 +17,7 @@ from .stages import SECTION_KEYS, choose_stage, resolve
 __all__ = [
     "SECTION_KEYS",
     "Audit",
+    "Build",
     "BuildContainer",
     "BuildHost",
     "Builder",

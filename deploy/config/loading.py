@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ..errors import ConfigurationError
 from .basics import NAME, Model
+from .building import Build
 from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, Index, TargetSettings
 from .checks import Check, SystemPackages
 from .code import Shared, Source
@@ -102,7 +103,7 @@ _MANAGERS: dict[str, type[Model]] = {
 }  # fmt: skip
 
 _PARTS: dict[str, type[Model]] = {
-    "source": Source, "shared": Shared, "migrate": Migrate, "health": Health,
+    "source": Source, "build": Build, "shared": Shared, "migrate": Migrate, "health": Health,
     "lock": Lock, "check": Check, "system_packages": SystemPackages,
     "bundle": Bundle, "audit": Audit, "ignore": Ignore, "index": Index,
     "target": TargetSettings, "hosts": HostSettings, "builders": Builder,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from .basics import NAME, Model, absolute, address
+from .building import Build
 from .bundles import Audit, Builder, Bundle, Index, LocalBuilder, TargetSettings
 from .checks import Check, SystemPackages
 from .code import Shared, Source
@@ -103,6 +104,7 @@ class Settings(Model):
     bundle: Bundle = Field(Bundle(), description="Signatures of bundles.")
     audit: Audit = Field(Audit(), description="Known vulnerabilities.")
     source: Source = Field(Source(), description="Where the code comes from.")
+    build: list[Build] = Field([], description="Commands that run here, in order, before any host is touched.")
     shared: Shared = Field(Shared(), description="What outlives a release.")
     migrate: Migrate | None = Field(None, description="Migration of the database.")
     service: Service | None = Field(None, description="What has to be restarted, and how.")
@@ -143,6 +145,13 @@ class Settings(Model):
     def _short_hosts(cls, value: Any) -> Any:
         if isinstance(value, list):
             return [{"host": item} if isinstance(item, str) else item for item in value]
+        return value
+
+    @field_validator("build", mode="before")
+    @classmethod
+    def _short_builds(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return [{"command": item} if isinstance(item, str) else item for item in value]
         return value
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ def json_schema() -> dict[str, Any]:
     hosts["items"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/HostSettings"}]}
     words = {"enum": ["native", "zig", "container"]}
     for section in (properties, schema["properties"]):
+        section["build"]["items"] = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Build"}]}
         section["builders"]["items"] = {"anyOf": [words, {"$ref": "#/$defs/Builder"}]}
     settings = {"type": "object", "properties": properties, "additionalProperties": False}
     stages = {

@@ -18,6 +18,7 @@ from . import (
     checking,
     fitting,
     installing,
+    making,
     matching,
     migrating,
     plan,
@@ -35,6 +36,7 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
     :param force: re-activate the live release where there is nothing to change.
     """
     with opened(config, options) as run:
+        making.make(run)
         code = pushing.snapshot(run)
         run.report.phase(f"deploy {run.settings.app} {code.revision} to {run.stage}: {_names(run)}")
         run.connect()

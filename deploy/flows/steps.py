@@ -14,6 +14,7 @@ from . import (
     bundling,
     fitting,
     installing,
+    making,
     matching,
     migrating,
     plan,
@@ -68,6 +69,7 @@ def create_bundle(config: Config, options: Options, target: str | None) -> None:
 def push(config: Config, options: Options) -> None:
     """Push the code into a new release that does not serve yet."""
     with opened(config, options) as run:
+        making.make(run)
         code = pushing.snapshot(run)
         run.connect()
         with run.locked("push"):

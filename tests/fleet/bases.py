@@ -48,8 +48,10 @@ RECIPES = {
     "bullseye": Recipe("bullseye"),
     "bookworm": Recipe("bookworm"),
     "trixie": Recipe("trixie"),
-    # A build host: like production, and a compiler beside.
+    # Build hosts: like production, and a compiler beside.
+    "bullseye-build": Recipe("bullseye", (*PACKAGES, "g++", "libpython3-dev")),
     "bookworm-build": Recipe("bookworm", (*PACKAGES, "g++", "libpython3-dev")),
+    "trixie-build": Recipe("trixie", (*PACKAGES, "g++", "libpython3-dev")),
     # Not booted: a root to run foreign programs in.
     "trixie-arm64": Recipe("trixie", ("python3",), "arm64"),
 }
