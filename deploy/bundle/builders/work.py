@@ -237,7 +237,7 @@ def repair(wheel: Path, out: Path, environment: dict[str, str]) -> list[str]:
             said = run(command, "auditwheel could not repair it", environment)
             break
         except Failed as failed:
-            if policy == "auto" and "InvalidLibcError" in failed.output:
+            if policy == "auto" and "InvalidLibc" in failed.output:  # InvalidLibcError since auditwheel 6.5
                 continue
             if not re.search(r"NonPlatformWheel|does not look like a platform wheel", failed.output):
                 raise
