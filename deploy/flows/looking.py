@@ -45,12 +45,20 @@ def _row(facts: dict[str, Any]) -> list[str]:
     record = facts["releases"].get(live, {})
     return [
         live or "none",
-        str(record.get("revision", "")),
+        _revision(record),
         str(record.get("state", "")),
         str(record.get("activated", "")),
         str(record.get("by", "")),
         str(facts["staged"] or ""),
     ]
+
+
+def _revision(record: dict[str, Any]) -> str:
+    """The revision, and the tag or branch it was asked for by."""
+    asked = str(record.get("asked") or "")
+    revision = str(record.get("revision", ""))
+    named = asked and not str(record.get("commit", "")).startswith(asked)
+    return f"{revision} ({asked})" if named else revision
 
 
 def check(config: Config, options: Options) -> None:
