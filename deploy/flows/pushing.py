@@ -14,7 +14,7 @@ from ..fleet import parallel
 from ..fleet.lock import whoami
 from ..host.connection import Host
 from ..hostside import tree
-from ..source import rsync, stream
+from ..source import outputs, rsync, stream
 from ..source.snapshot import Snapshot, take
 from .run import Run
 
@@ -26,7 +26,8 @@ def snapshot(run: Run) -> Snapshot:
     """The code as it lies here now."""
     settings = run.settings
     root = relative_to(run.directory, settings.source.path).resolve()
-    return take(root, settings.source.exclude, [*settings.shared.files, *settings.shared.dirs])
+    built = outputs.below(root, run.directory, outputs.outputs(settings))
+    return take(root, settings.source.exclude, [*settings.shared.files, *settings.shared.dirs], built)
 
 
 def new_identifier(run: Run, code: Snapshot) -> str:
