@@ -16,8 +16,8 @@ class Source(Model):
 
     strategy: Literal["auto", "rsync", "stream", "git"] = Field(
         "auto",
-        description="What lies here, by `rsync`, by `stream` (over the connection itself), or by `auto`: rsync where both "
-        "ends have it, and the stream for little. Or what is committed, by `git`.",
+        description="What lies here, by `rsync`, by `stream` (over the connection itself), or by `auto`: rsync where "
+        "both ends have it, and the stream for little. Or what is committed, by `git`.",
     )
     verify: Literal["off", "signed"] = Field(
         "off", description="`signed`: with `git`, refuse a commit whose signature, or its tag's, does not verify."

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..config import relative_to
 from ..errors import BuildError, ConfigurationError, StagingFailed
-from ..source import git
+from ..source import git, outputs
 from ..source.commit import Commit, Exported
 from ..source.snapshot import Snapshot, take
 from .run import Run
@@ -71,9 +71,11 @@ def _laid_out(run: Run, commit: Commit) -> Snapshot:
     if inside.is_relative_to(commit.top.resolve()):
         run.committed = directory / inside.relative_to(commit.top.resolve())
     shared = run.settings.shared
-    taken = take(directory / commit.prefix, run.settings.source.exclude, [*shared.files, *shared.dirs])
+    built = outputs.below(_root(run), run.directory, outputs.outputs(run.settings))
+    outputs.lay_over(_root(run), directory / commit.prefix, built)
+    taken = take(directory / commit.prefix, run.settings.source.exclude, [*shared.files, *shared.dirs], built)
     _assert_whole(commit, taken, exported)
-    return replace(taken, revision=commit.short, commit=commit, kept=_kept(commit, taken, exported))
+    return replace(taken, revision=commit.short, commit=commit, kept=_kept(commit, taken, exported, frozenset(built)))
 
 
 def _assert_whole(commit: Commit, taken: Snapshot, exported: Exported) -> None:
@@ -93,15 +95,19 @@ def _within(commit: Commit, path: str) -> str:
     return path.removeprefix(f"{commit.prefix}/") if commit.prefix else path
 
 
-def _kept(commit: Commit, taken: Snapshot, exported: Exported) -> frozenset[str]:
-    """The files whose content is what the repository keeps: a host can make them of it. All get the commit's time."""
+def _kept(commit: Commit, taken: Snapshot, exported: Exported, built: frozenset[str]) -> frozenset[str]:
+    """The files whose content is what the repository keeps: a host can make them of it.
+
+    What was not built just now gets the time of the commit.
+    """
     start = f"{commit.prefix}/" if commit.prefix else ""
     kept = set()
     for item in taken.entries:
         if item.kind not in "fx":
             continue
         path = taken.root / item.path
-        os.utime(path, (commit.time, commit.time))
+        if item.path not in built:
+            os.utime(path, (commit.time, commit.time))
         # Filters and line endings change what is checked out.
         name = exported.kept.get(start + item.path)
         if name is not None and git.blob_id(path, len(name)) == name:

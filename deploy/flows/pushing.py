@@ -15,7 +15,7 @@ from ..fleet.lock import whoami
 from ..host.connection import Host
 from ..host.session import HostFailure
 from ..hostside import tree
-from ..source import git, rsync, stream
+from ..source import git, outputs, rsync, stream
 from ..source.commit import Commit
 from ..source.snapshot import Snapshot, take
 from . import committed
@@ -41,7 +41,8 @@ def snapshot(run: Run) -> Snapshot:
             hint="set it to git",
         )
     root = relative_to(run.directory, settings.source.path).resolve()
-    return take(root, settings.source.exclude, [*settings.shared.files, *settings.shared.dirs])
+    built = outputs.below(root, run.directory, outputs.outputs(settings))
+    return take(root, settings.source.exclude, [*settings.shared.files, *settings.shared.dirs], built)
 
 
 def new_identifier(run: Run, code: Snapshot) -> str:

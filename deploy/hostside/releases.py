@@ -234,7 +234,8 @@ def cleanup(layout: Layout, keep: int, thorough: bool = False) -> dict[str, Any]
 
     :param thorough: collect the repository even where that is hardly worth while.
     :returns: the names of the ``releases``, ``venvs`` and ``wheels`` that went, the bytes that the ``repository`` gave
-        back, and the ``problem`` that ended it early, '' where there was none: what cannot be removed may not fail what was deployed.
+        back, and the ``problem`` that ended it early, '' where there was none: what cannot be removed may not fail what
+        was deployed.
     """
     gone: dict[str, Any] = {"releases": [], "venvs": [], "wheels": [], "repository": 0, "problem": ""}
     try:

@@ -219,7 +219,7 @@ def _program(name: str) -> str:
 
 
 def _run(command: Sequence[str], content: bytes = b"") -> bytes:
-    result = subprocess.run(command, input=content, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    result = subprocess.run(command, input=content, capture_output=True, check=False)
     if result.returncode:
         said = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
         verb = " ".join([os.path.basename(command[0]), *said[-1:]])

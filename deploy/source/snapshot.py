@@ -7,7 +7,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pathspec import GitIgnoreSpec
 
@@ -53,11 +53,12 @@ class Snapshot:
         return sum((self.root / item.path).lstat().st_size for item in self.entries if item.kind in "fx")
 
 
-def take(root: Path, exclude: Sequence[str] = (), shared: Sequence[str] = ()) -> Snapshot:
+def take(root: Path, exclude: Sequence[str] = (), shared: Sequence[str] = (), built: Sequence[str] = ()) -> Snapshot:
     """Look at the tree below *root*.
 
     :param exclude: patterns, as in a .gitignore.
     :param shared: paths that are links to shared things on the host, so whatever lies there stays behind.
+    :param built: paths that travel although a pattern excludes them: see :func:`deploy.source.outputs.below`.
     :raises ConfigurationError: *root* is no directory, or a pattern is none.
     :raises BuildError: something in it cannot travel or be read.
     """
@@ -66,7 +67,8 @@ def take(root: Path, exclude: Sequence[str] = (), shared: Sequence[str] = ()) ->
     # Of two patterns the last one counts, so what never goes cannot be called back by a "!".
     patterns = GitIgnoreSpec.from_lines([*map(_valid, exclude), *NEVER])
     try:
-        entries = tuple(sorted(tree.entry(str(root), path) for path in _paths(root, patterns, frozenset(shared))))
+        paths = {*_paths(root, patterns, frozenset(shared)), *_may_travel(built, frozenset(shared))}
+        entries = tuple(sorted(tree.entry(str(root), path) for path in paths))
     except Failure as failure:
         raise BuildError(failure.what, where=str(root), hint=failure.hint) from None
     except OSError as error:
@@ -98,6 +100,14 @@ def _paths(root: Path, patterns: GitIgnoreSpec, shared: frozenset[str]) -> Itera
         for name in files:
             if start + name not in shared and not patterns.match_file(start + name):
                 yield start + name
+
+
+def _may_travel(built: Sequence[str], shared: frozenset[str]) -> Iterator[str]:
+    never = GitIgnoreSpec.from_lines(NEVER)
+    for path in built:
+        above = (path, *map(str, PurePosixPath(path).parents))
+        if not shared.intersection(above) and not any(never.match_file(each) for each in above[:-1]):
+            yield path
 
 
 def _raise(error: OSError) -> None:
