@@ -10,7 +10,7 @@ from ..bundle import Target, targetfile
 from ..errors import CheckFailed, by_host, combine
 from ..fleet import parallel
 from ..host.connection import Host
-from . import bundling, fitting, matching, plan, probing
+from . import bundling, fitting, matching, plan, probing, pushing
 from .run import Options, Run, opened
 
 
@@ -88,6 +88,8 @@ def check(config: Config, options: Options) -> None:
             run.report.say(said, host.name)
         if problems:
             raise CheckFailed(f"a deploy would fail:\n{by_host(problems)}", hint=fitting.hint(run) if libraries else "")
+        if told := pushing.other_way(run):
+            run.report.warn(told)
         matching.warn(run)
         targets = bundling.targets(run).values()
         plan.show_bundles(run, targets)

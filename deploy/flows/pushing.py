@@ -110,14 +110,21 @@ def choose(run: Run) -> Way:
             "there is no rsync 3 on this machine", hint="install it, or set deploy.source.strategy: auto"
         )
     if strategy == "git":
-        if lacking := without(run, "git"):
-            run.report.say(f"no git on {', '.join(lacking)}: the files of the commit go there as they are")
+        if told := other_way(run):
+            run.report.say(told)
         return Way(strategy, here)
     lacking = without(run, "rsync")
     if strategy == "auto" and (lacking or not here):
         where = ", ".join(lacking) if here else "this machine"
         run.report.say(f"no rsync on {where}: the code goes there over the connection itself")
     return Way(strategy, here)
+
+
+def other_way(run: Run) -> str:
+    """Where a commit cannot go as such, and how it goes there; '' where it can go everywhere."""
+    strategy = run.settings.source.strategy
+    lacking = without(run, strategy) if run.settings.source.committed else []
+    return f"no {strategy} on {', '.join(lacking)}: the files of the commit go there as they are" if lacking else ""
 
 
 def without(run: Run, tool: str) -> list[str]:
