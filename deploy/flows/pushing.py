@@ -16,6 +16,7 @@ from ..host.connection import Host
 from ..hostside import tree
 from ..source import outputs, rsync, stream
 from ..source.snapshot import Snapshot, take
+from ..source.snapshot import revision as commit_of
 from .run import Run
 
 STREAM_AT_MOST = 1 << 15
@@ -28,6 +29,11 @@ def snapshot(run: Run) -> Snapshot:
     root = relative_to(run.directory, settings.source.path).resolve()
     built = outputs.below(root, run.directory, outputs.outputs(settings))
     return take(root, settings.source.exclude, [*settings.shared.files, *settings.shared.dirs], built)
+
+
+def revision(run: Run) -> str:
+    """The commit that would be pushed now, '' where there is none: for what runs before there is a snapshot."""
+    return commit_of(relative_to(run.directory, run.settings.source.path).resolve())
 
 
 def new_identifier(run: Run, code: Snapshot) -> str:
