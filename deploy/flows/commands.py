@@ -1,23 +1,34 @@
-"""Commands of the user's on this machine: their output as it comes, a time limit, and an end for all they started."""
+"""Commands of the user's, here and on a host: output as it comes, a time limit, and an end for all they started."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SHOWN_LINES
+from ..host.bootstrap import program
+from ..host.connection import CommandResult, Host
+from ..host.hearing import Say
 from ..masking import masked
 
 GRACE_S = 5.0
 """How long what is told to end may take, until it is killed."""
+
+LEEWAY_S = 10.0
+"""How much later than on the host itself a command's time is over here."""
+
+LATE = (124, 137)
+"""Exit statuses of what timeout(1), or the host program, ended or killed."""
 
 _CONTROLS = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)|[\x00-\x08\x0b-\x1f\x7f]")
 _SECRET = re.compile(r"PASS(WORD|WD|PHRASE)|SECRET|TOKEN|CREDENTIAL|(API|ACCESS|PRIVATE|SIGNING)_?KEY", re.IGNORECASE)
@@ -41,7 +52,7 @@ def here(
     directory: Path,
     variables: Mapping[str, str],
     timeout_s: float | None,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Ended:
     """Run *command* with ``/bin/sh -c`` on this machine, without standard input.
 
@@ -74,7 +85,7 @@ class _Running:
     Signals interrupt the main thread only, so one that comes while a process is being made does not lose it.
     """
 
-    def __init__(self, command: str, directory: Path, variables: Mapping[str, str], say: Callable[[str], None]) -> None:
+    def __init__(self, command: str, directory: Path, variables: Mapping[str, str], say: Say) -> None:
         self.last: deque[str] = deque(maxlen=SHOWN_LINES)
         self.reader = threading.Thread(target=self._work, daemon=True)
         self._command = command
@@ -160,6 +171,54 @@ def _end(child: subprocess.Popen[str]) -> None:
 def _signal(child: subprocess.Popen[str], number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)
+
+
+def in_release(
+    host: Host, release: str, timeout_s: float | None = None, variables: Mapping[str, str] | None = None
+) -> list[str]:
+    """The words that run a shell command, given as one more word, inside a release of *host* as the deploy user.
+
+    :param release: '' for the base path, with no venv and no `.env`.
+    :param variables: what its environment has besides; seen in the list of processes, so no secrets.
+    """
+    path = f"{host.base_path}/.deploy/{program().file_name}"
+    limit = ["--timeout", f"{timeout_s:g}"] if timeout_s else []
+    told = [word for name, value in (variables or {}).items() for word in ("--set", f"{name}={value}")]
+    return [host.python, "-I", "-S", path, "run", *limit, *told, host.base_path, release]
+
+
+def as_root(host: Host, directory: str, command: str, timeout_s: float, variables: Mapping[str, str]) -> list[str]:
+    """The words that run a shell command in *directory* of *host*, for root.
+
+    By the system's own programs alone: what lies below the base path, the deploy user can change.
+    """
+    told = [f"{name}={value}" for name, value in {**variables, "DEPLOY_BASE": host.base_path}.items()]
+    limited = ["timeout", "-k", f"{GRACE_S:g}", f"{timeout_s:g}", "sh", "-c", command]
+    script = f"cd {shlex.quote(directory)} && exec env {shlex.join([*told, *limited])} </dev/null"
+    return ["sh", "-c", script]
+
+
+def there(
+    host: Host, line: str, timeout_s: float | None, user: str = "", say: Say | None = None
+) -> tuple[str, CommandResult]:
+    """Run *line* on *host* as *user* ('' for the deploy user).
+
+    :param timeout_s: what the line itself knows as its limit; some seconds later it is given up here.
+    :param say: called with each line of output as it comes.
+    :returns: what went wrong, in words, '' where it exited with 0; and how it ended.
+    :raises ConnectionFailed: the connection was lost, or sudo refuses.
+    """
+    clean = Cleaner({})
+    start = time.monotonic()
+    given_up_s = timeout_s + GRACE_S + LEEWAY_S if timeout_s else None
+    result = host.run(
+        line, user=user or host.deploy_user, timeout_s=given_up_s, say=say and (lambda text: say(clean(text)))
+    )
+    if result.late:
+        return f"took longer than {timeout_s:g} s, and may still run", result
+    if timeout_s and result.exited in LATE and time.monotonic() - start >= timeout_s:
+        return f"took longer than {timeout_s:g} s", result
+    return ("" if result.ok else failure(result.exited)), result
 
 
 class Cleaner:

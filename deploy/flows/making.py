@@ -15,7 +15,7 @@ from ..config import Build
 from ..errors import BuildError
 from ..masking import masked
 from ..source import freshness
-from . import commands, pushing
+from . import commands, hooking, pushing
 from .run import Options, Run, opened
 
 LOGS = 20
@@ -27,8 +27,8 @@ def build(config: Config, options: Options, *, force: bool) -> None:
 
     :param force: those too that have nothing to do.
     """
-    with opened(config, options) as run:
-        if not run.settings.build:
+    with opened(config, options) as run, hooking.on_failure(run):
+        if not run.settings.build and not hooking.any_at(run, "before_build", "after_build"):
             run.report.say("nothing to build: deploy.build is empty")
         make(run, force=force)
 
@@ -38,14 +38,21 @@ def make(run: Run, *, force: bool = False) -> None:
 
     A dry run shows them.
 
-    :raises BuildError: one did not exit with 0, took too long, or did not make what it says; those after it did not
-        run, and no host was touched.
+    :raises BuildError: one, or a hook, did not exit with 0, took too long, or did not make what it says; those after it
+        did not run, and no host was touched.
     """
-    if not run.settings.build:
+    if not run.settings.build and not hooking.any_at(run, "before_build", "after_build"):
         return
+    run.revision = pushing.revision(run)
+    hooking.reach(run, "before_build", {}, BuildError)
+    _run_all(run, force=force)
+    hooking.reach(run, "after_build", {}, BuildError)
+
+
+def _run_all(run: Run, *, force: bool) -> None:
     folder = default_root() / "builds" / _name(run.directory)
     log = Log(folder, run.stage)
-    variables = {"DEPLOY_STAGE": run.stage, "DEPLOY_APP": run.settings.app, "DEPLOY_REVISION": pushing.revision(run)}
+    variables = {"DEPLOY_STAGE": run.stage, "DEPLOY_APP": run.settings.app, "DEPLOY_REVISION": run.revision}
     for number, each in enumerate(run.settings.build):
         memory = freshness.Memory(folder, run.stage, each)
         found = _look(run, number, each)
