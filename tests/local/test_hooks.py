@@ -242,7 +242,7 @@ def test_functions_of_the_fabfile_ride_on_the_one_login(project: LocalProject) -
     assert project.host.logins == before + 1
     release = (project.base / "current").resolve()
     name = project.host.address.rpartition("@")[2]
-    assert re.search(rf"{re.escape(name)}: sees {release} \\w+\n", said)
+    assert re.search(rf"{re.escape(name)}: sees {release} \w+\n", said)
     assert f"here: in {project.directory}\n" in said
     assert f"{name}: quiet" not in said
     called = (project.directory / "called").read_text()
