@@ -15,6 +15,14 @@ from ..source.snapshot import Snapshot, take
 from .run import Run
 
 
+def commit(run: Run) -> Commit:
+    """The commit that the command line names, or that is checked out.
+
+    :raises ConfigurationError: there is no such commit.
+    """
+    return git.look_up(_root(run), run.options.revision)
+
+
 def snapshot(run: Run) -> Snapshot:
     """The code as it is in the commit that the command line names, or that is checked out.
 
@@ -24,14 +32,13 @@ def snapshot(run: Run) -> Snapshot:
     :raises CheckFailed: its signature does not verify, and it has to.
     :raises BuildError: a part of it is not on this machine.
     """
-    root = _root(run)
-    commit = git.look_up(root, run.options.revision)
+    chosen = commit(run)
     if run.settings.source.verify == "signed":
-        run.report.say(f"commit {commit.label}: {git.assert_signed(commit).splitlines()[0]}", "here")
-    if count := git.uncommitted(root, commit):
+        run.report.say(f"commit {chosen.label}: {git.assert_signed(chosen).splitlines()[0]}", "here")
+    if count := git.uncommitted(_root(run), chosen):
         files = "1 file has changes that are" if count == 1 else f"{count} files have changes that are"
-        run.report.warn(f"{files} not committed and do not travel: what is deployed is commit {commit.label}")
-    return _laid_out(run, commit)
+        run.report.warn(f"{files} not committed and do not travel: what is deployed is commit {chosen.label}")
+    return _laid_out(run, chosen)
 
 
 def use(run: Run, releases: list[str]) -> None:
@@ -50,14 +57,14 @@ def use(run: Run, releases: list[str]) -> None:
     if len(known) > 1:
         raise StagingFailed("the hosts' releases are of different commits", hint=run.fab("push"))
     try:
-        commit = git.look_up(_root(run), known.pop())
+        former = git.look_up(_root(run), known.pop())
     except ConfigurationError as error:
         raise StagingFailed(
             "the pushed release was made of a commit that is not in this repository, so its lock file is not known",
             output=str(error),
             hint=f"git fetch, or {run.fab('push')}",
         ) from None
-    _laid_out(run, commit)
+    _laid_out(run, former)
 
 
 def _root(run: Run) -> Path:

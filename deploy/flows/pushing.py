@@ -18,6 +18,7 @@ from ..hostside import tree
 from ..source import git, outputs, rsync, stream
 from ..source.commit import Commit
 from ..source.snapshot import Snapshot, take
+from ..source.snapshot import revision as commit_of
 from . import committed
 from .run import Run
 
@@ -43,6 +44,16 @@ def snapshot(run: Run) -> Snapshot:
     root = relative_to(run.directory, settings.source.path).resolve()
     built = outputs.below(root, run.directory, outputs.outputs(settings))
     return take(root, settings.source.exclude, [*settings.shared.files, *settings.shared.dirs], built)
+
+
+def revision(run: Run) -> str:
+    """The commit that would be pushed now, '' where there is none: for what runs before there is a snapshot.
+
+    :raises ConfigurationError: the command line names none.
+    """
+    if run.settings.source.committed:
+        return committed.commit(run).short
+    return commit_of(relative_to(run.directory, run.settings.source.path).resolve())
 
 
 def new_identifier(run: Run, code: Snapshot) -> str:

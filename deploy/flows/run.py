@@ -48,6 +48,8 @@ class Run:
     :ivar hosts: in the stage's order, narrowed by ``--limit``.
     :ivar facts: what the last probe found on each host.
     :ivar found: what a host said of itself while it was asked for something else; the next probe takes it.
+    :ivar revision: of the code that is pushed, once it is known.
+    :ivar begun: the release that the run is about, on each host, once it is known.
     :ivar primary: where migrations run and the deploy lock lies; not narrowed.
     :ivar committed: the fabfile's directory as it is in the commit that is deployed, where one is.
     :ivar closing: what is put away when the run ends.
@@ -66,6 +68,8 @@ class Run:
     found: dict[Host, dict[str, Any]] = field(default_factory=dict)
     committed: Path | None = None
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    revision: str = ""
+    begun: dict[Host, str] = field(default_factory=dict)
 
     @property
     def everyone(self) -> list[Host]:
