@@ -9,8 +9,7 @@ from ..bundle import Target, targetfile
 from ..host.connection import Host
 from ..service import manager
 from ..source.snapshot import Snapshot
-from . import bundling, pushing
-from .migrating import in_release
+from . import bundling, commands, pushing
 from .run import Run
 
 
@@ -60,7 +59,8 @@ def show_push(run: Run, code: Snapshot) -> None:
 
 def show_migration(run: Run, release: str) -> None:
     if run.settings.migrate:
-        run.report.say(f"would run in {release}: {run.settings.migrate.command}", run.primary.name)
+        told = f"would run in {release}{commands.names(run)}: {run.settings.migrate.command}"
+        run.report.say(told, run.primary.name)
 
 
 def show_activation(run: Run, releases: Mapping[Host, str]) -> None:
@@ -72,7 +72,7 @@ def show_restart(run: Run, releases: Mapping[Host, str]) -> None:
     for host, release in releases.items():
         service, health = run.service(host), run.health(host)
         if service:
-            command = manager.restart(service, host.base_path, in_release(host, release))
+            command = manager.restart(service, host.base_path, commands.by_hand(host, release))
             run.report.say(f"would run as {command.user or host.deploy_user}: {command}", host.name)
         if health:
             run.report.say(f"would ask {health.url} for up to {health.timeout:g} s", host.name)
