@@ -13,6 +13,7 @@ from typing import Any
 
 from fabric import Config
 
+from .. import masking
 from ..config import HostSettings, Settings, choose_stage, load, relative_to
 from ..config.spelling import nearly
 from ..errors import ConfigurationError, Interrupted
@@ -23,6 +24,9 @@ from ..host.connection import Access, Host
 from ..report.console import Report, make
 from ..service import manager
 from ..stages import configuration_files, project_directory, read
+
+_PASSWORDS = ("password", "passphrase")
+"""What Fabric keeps in ``connect_kwargs`` that nobody is to see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,9 @@ class Project:
         if "stages" not in self.section:
             _assert_section([*configuration_files()], self.directory)
         name = choose_stage(self.section, self.file)
-        return name, load(self.section, name, self.file)
+        settings = load(self.section, name, self.file)
+        _hide(settings)
+        return name, settings
 
     def stages(self, *, every: bool = False) -> dict[str, Settings]:
         """The chosen stage, or all of them where none is chosen or *every* one is meant; none where none is configured.
@@ -199,7 +205,10 @@ class Project:
         """
         if self.section.get("stage") and not every:
             return dict([self.stage()])
-        return {str(name): load(self.section, name, self.file) for name in self.section.get("stages") or {}}
+        found = {str(name): load(self.section, name, self.file) for name in self.section.get("stages") or {}}
+        for settings in found.values():
+            _hide(settings)
+        return found
 
 
 @contextlib.contextmanager
@@ -208,6 +217,7 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
 
     :raises ConfigurationError: the configuration is wrong, or ``--limit`` names a host that is not in the stage.
     """
+    masking.hide(str(each) for each in (config.sudo.password, *map(config.connect_kwargs.get, _PASSWORDS)) if each)
     project = Project.of(config)
     stage, settings = project.stage()
     directory = project.directory
@@ -235,6 +245,18 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
     finally:
         for host in host_settings:
             host.close()
+
+
+def _hide(settings: Settings) -> None:
+    """Let no report, log or error tell the secrets of the configuration."""
+    from ..hostside.secrecy import secrets_of
+
+    index = settings.index
+    places = [index.url, *index.extra_urls, *index.find_links, index.proxy]
+    masking.hide(
+        secrets_of(settings.env, every=False)
+        | secrets_of({str(number): place for number, place in enumerate(places)}, every=False)
+    )
 
 
 def _assert_section(files: Sequence[Path], directory: Path) -> None:
