@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from .flows.run import Options
 
 _LIMIT = {"limit": "Only these hosts of the stage, separated by commas."}
-_REVISION = {"revision": "The tag, branch or commit to deploy; default: what is checked out (strategy git)."}
+_REVISION = {
+    "revision": "The tag, branch or commit to deploy; default: what is checked out. With strategy git, hg or svn."
+}
 _LOCKING = {**_LIMIT, "lock_wait": "Seconds to wait while somebody else deploys."}
 
 

@@ -48,6 +48,67 @@ class Git:
         self("config", "gpg.ssh.allowedSignersFile", str(allowed))
 
 
+class Hg:
+    """A repository in *directory*, made where there is none."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        if not (directory / ".hg").exists():
+            directory.mkdir(parents=True, exist_ok=True)
+            self("init")
+
+    def __call__(self, *words: str) -> str:
+        """Run `hg WORDS`; what it says."""
+        line = ["hg", "--config", "ui.username=Test <test@example.com>", *words]
+        done = subprocess.run(
+            line, cwd=self.directory, capture_output=True, text=True, env=environment(), stdin=subprocess.DEVNULL
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def commit(self, message: str = "a change") -> str:
+        """Commit everything; the commit."""
+        self("addremove", "--quiet")
+        self("commit", "--quiet", "--message", message)
+        return self("log", "--rev=.", "--template={node}")
+
+
+class Svn:
+    """A repository in a directory, and a working copy of its trunk with what lies in *directory* already."""
+
+    def __init__(self, directory: Path, repository: Path) -> None:
+        self.directory = directory
+        self.url = f"file://{repository}"
+        subprocess.run(["svnadmin", "create", repository], check=True)
+        for name in ("trunk", "tags"):
+            self("mkdir", "--quiet", "-m", name, f"{self.url}/{name}")
+        self("checkout", "--quiet", "--force", f"{self.url}/trunk", ".")
+
+    def __call__(self, *words: str) -> str:
+        """Run `svn WORDS`; what it says."""
+        line = ["svn", "--non-interactive", *words]
+        around = {**environment(), "LC_ALL": "C.UTF-8"}
+        done = subprocess.run(
+            line, cwd=self.directory, capture_output=True, text=True, env=around, stdin=subprocess.DEVNULL
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def commit(self, message: str = "a change") -> str:
+        """Commit everything, and update; the revision."""
+        self("add", "--quiet", "--force", ".")
+        for line in self("status").splitlines():
+            path = line[8:]
+            if line.startswith("!"):
+                self("remove", "--quiet", f"{path}@")
+            elif not (self.directory / path).is_symlink() and (self.directory / path).is_file():
+                wanted = os.access(self.directory / path, os.X_OK)
+                self("propset" if wanted else "propdel", "--quiet", "svn:executable", *["*"][:wanted], f"{path}@")
+        self("commit", "--quiet", "--message", message)
+        self("update", "--quiet")
+        return self("info", "--show-item=revision", "--no-newline")
+
+
 def environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_", "HG"))}
     return {**kept, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "HGRCPATH": ""}

@@ -14,10 +14,10 @@ from .basics import Model, relative
 class Source(Model):
     """Where the code comes from and how it travels."""
 
-    strategy: Literal["auto", "rsync", "stream", "git"] = Field(
+    strategy: Literal["auto", "rsync", "stream", "git", "hg", "svn"] = Field(
         "auto",
         description="What lies here, by `rsync`, by `stream` (over the connection itself), or by `auto`: rsync where "
-        "both ends have it, and the stream for little. Or what is committed, by `git`.",
+        "both ends have it, and the stream for little. Or what is committed, by `git`, `hg` or `svn`.",
     )
     verify: Literal["off", "signed"] = Field(
         "off", description="`signed`: with `git`, refuse a commit whose signature, or its tag's, does not verify."
@@ -30,7 +30,7 @@ class Source(Model):
     @property
     def committed(self) -> bool:
         """Whether what travels is a commit, and not what lies here."""
-        return self.strategy == "git"
+        return self.strategy in ("git", "hg", "svn")
 
     @model_validator(mode="after")
     def _verifiable(self) -> Source:

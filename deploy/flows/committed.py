@@ -9,10 +9,22 @@ from pathlib import Path
 
 from ..config import relative_to
 from ..errors import BuildError, ConfigurationError, StagingFailed
-from ..source import git, outputs
-from ..source.commit import Commit, Exported
+from ..source import git, hg, outputs, svn
+from ..source.commit import Carrier, Commit, Exported, Versions
 from ..source.snapshot import Snapshot, take
 from .run import Run
+
+_VERSIONS: dict[str, Versions] = {"git": git, "hg": hg, "svn": svn}
+_CARRIERS: dict[str, Carrier] = {"git": git, "hg": hg}
+
+
+def carrier(commit: Commit) -> Carrier | None:
+    """What brings *commit* into a repository on a host; None where none can, and its files go as they are."""
+    return _CARRIERS.get(commit.kind)
+
+
+def _versions(run: Run) -> Versions:
+    return _VERSIONS[run.settings.source.strategy]
 
 
 def commit(run: Run) -> Commit:
@@ -20,7 +32,7 @@ def commit(run: Run) -> Commit:
 
     :raises ConfigurationError: there is no such commit.
     """
-    return git.look_up(_root(run), run.options.revision)
+    return _versions(run).look_up(_root(run), run.options.revision)
 
 
 def snapshot(run: Run) -> Snapshot:
@@ -34,8 +46,8 @@ def snapshot(run: Run) -> Snapshot:
     """
     chosen = commit(run)
     if run.settings.source.verify == "signed":
-        run.report.say(f"commit {chosen.label}: {git.assert_signed(chosen).splitlines()[0]}", "here")
-    if count := git.uncommitted(_root(run), chosen):
+        run.report.say(f"commit {chosen.label}: {_versions(run).assert_signed(chosen).splitlines()[0]}", "here")
+    if count := _versions(run).uncommitted(_root(run), chosen):
         files = "1 file has changes that are" if count == 1 else f"{count} files have changes that are"
         run.report.warn(f"{files} not committed and do not travel: what is deployed is commit {chosen.label}")
     return _laid_out(run, chosen)
@@ -57,12 +69,12 @@ def use(run: Run, releases: list[str]) -> None:
     if len(known) > 1:
         raise StagingFailed("the hosts' releases are of different commits", hint=run.fab("push"))
     try:
-        former = git.look_up(_root(run), known.pop())
+        former = _versions(run).look_up(_root(run), known.pop())
     except ConfigurationError as error:
         raise StagingFailed(
             "the pushed release was made of a commit that is not in this repository, so its lock file is not known",
             output=str(error),
-            hint=f"git fetch, or {run.fab('push')}",
+            hint=f"bring it here, or {run.fab('push')}",
         ) from None
     _laid_out(run, former)
 
@@ -73,10 +85,12 @@ def _root(run: Run) -> Path:
 
 def _laid_out(run: Run, commit: Commit) -> Snapshot:
     directory = Path(run.closing.enter_context(tempfile.TemporaryDirectory(prefix="deploy-code-"))).resolve()
-    exported = git.export(commit, directory)
+    exported = _versions(run).export(commit, directory)
     inside = Path(os.path.realpath(run.directory))
     if inside.is_relative_to(commit.top.resolve()):
         run.committed = directory / inside.relative_to(commit.top.resolve())
+    if not (directory / commit.prefix).is_dir():
+        raise ConfigurationError(f"commit {commit.label} has no directory {commit.prefix}", where="deploy.source.path")
     shared = run.settings.shared
     built = outputs.below(_root(run), run.directory, outputs.outputs(run.settings))
     outputs.lay_over(_root(run), directory / commit.prefix, built)
@@ -117,6 +131,6 @@ def _kept(commit: Commit, taken: Snapshot, exported: Exported, built: frozenset[
             os.utime(path, (commit.time, commit.time))
         # Filters and line endings change what is checked out.
         name = exported.kept.get(start + item.path)
-        if name is not None and git.blob_id(path, len(name)) == name:
+        if name is not None and _VERSIONS[commit.kind].keeps(path, name):
             kept.add(item.path)
     return frozenset(kept)

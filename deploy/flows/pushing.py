@@ -15,7 +15,7 @@ from ..fleet.lock import whoami
 from ..host.connection import Host
 from ..host.session import HostFailure
 from ..hostside import tree
-from ..source import git, outputs, rsync, stream
+from ..source import outputs, rsync, stream
 from ..source.commit import Commit
 from ..source.snapshot import Snapshot, take
 from ..source.snapshot import revision as commit_of
@@ -39,7 +39,7 @@ def snapshot(run: Run) -> Snapshot:
         raise ConfigurationError(
             f"only what lies here can be deployed with deploy.source.strategy: {settings.source.strategy}",
             where="--revision",
-            hint="set it to git",
+            hint="set it to git, hg or svn",
         )
     root = relative_to(run.directory, settings.source.path).resolve()
     built = outputs.below(root, run.directory, outputs.outputs(settings))
@@ -120,7 +120,7 @@ def choose(run: Run) -> Way:
         raise StagingFailed(
             "there is no rsync 3 on this machine", hint="install it, or set deploy.source.strategy: auto"
         )
-    if strategy == "git":
+    if run.settings.source.committed:
         if told := other_way(run):
             run.report.say(told)
         return Way(strategy, here)
@@ -131,10 +131,15 @@ def choose(run: Run) -> Way:
     return Way(strategy, here)
 
 
+def carried(run: Run, host: Host, commit: Commit) -> bool:
+    """Whether *commit* goes into a repository on *host*; else its files go there as they are."""
+    return committed.carrier(commit) is not None and bool(run.facts[host]["tools"].get(commit.kind))
+
+
 def other_way(run: Run) -> str:
     """Where a commit cannot go as such, and how it goes there; '' where it can go everywhere."""
     strategy = run.settings.source.strategy
-    lacking = without(run, strategy) if run.settings.source.committed else []
+    lacking = without(run, strategy) if strategy in ("git", "hg") else []
     return f"no {strategy} on {', '.join(lacking)}: the files of the commit go there as they are" if lacking else ""
 
 
@@ -164,7 +169,7 @@ def push_one(
                     "there is no rsync on the host", where=host.name, hint="set deploy.source.strategy: auto"
                 )
             sent = _by_rsync(run, host, code, identifier, behind)
-        elif code.commit and run.facts[host]["tools"].get(code.commit.kind):
+        elif code.commit and carried(run, host, code.commit):
             sent = _by_commit(run, host, code, code.commit, identifier, behind, with_rsync=both)
         else:
             sent = _what_is_missing(run, host, code, identifier, behind, with_rsync=both)
@@ -237,10 +242,12 @@ def _through_repository(
     with_rsync: bool,
     anew: bool = False,
 ) -> int:
-    opened = {"kind": commit.kind, "form": git.object_format(commit), "anew": anew}
+    carrier = committed.carrier(commit)
+    assert carrier is not None
+    opened = {"kind": commit.kind, "form": carrier.form(commit), "anew": anew}
     known = {"identifier": identifier, "entries": tree.pack(code.entries)}
     repository, begun = host.batch([("open_repository", opened), ("link_known", known)])
-    sent = git.send(host, commit, repository["path"], identifier, run.facts[host]["tools"]["git"])
+    sent = carrier.send(host, commit, repository["path"], identifier, run.facts[host]["tools"][commit.kind])
     missing = begun["missing"]
     # What the repository does not keep (submodules, Git LFS) goes beside it.
     beside = [path for path in missing if path not in code.kept]

@@ -29,6 +29,9 @@ _LOOSE = 2_000
 _PACKS = 20
 _SPARE = 16 << 20
 
+# More names than hg can quickly choose by: then all is laid out.
+_NAMED_AT_MOST = 200
+
 
 def open_repository(layout: Layout, kind: str, form: str, anew: bool = False) -> dict[str, Any]:
     """Make the repository where there is none, and remove what former pushes left unfinished in it.
@@ -43,7 +46,8 @@ def open_repository(layout: Layout, kind: str, form: str, anew: bool = False) ->
     known = disk.read_json(os.path.join(path, _MARK)) if os.path.isdir(path) else None
     if known is None and os.path.lexists(path):
         raise Failure(f"{path} is there and was not made by fabric-wheelhouse", "move it away", "refused")
-    if known is None or anew or (known["kind"], known["form"]) != (kind, form):
+    cut = os.path.lexists(os.path.join(path, ".hg/store/journal"))  # of a push that could not take itself back
+    if known is None or anew or cut or (known["kind"], known["form"]) != (kind, form):
         disk.discard(layout.base, NAME)
         _make(layout, kind, form)
     else:
@@ -62,7 +66,10 @@ def _make(layout: Layout, kind: str, form: str) -> None:
         _run([*_git(), "init", "--quiet", "--bare", "--template=", *formats, partial])
         os.chmod(partial, 0o700)
     else:
-        _run([_program("hg"), "init", partial])
+        _hg(["init", partial])
+        # A push to a repository that publishes would change the phases of the local one.
+        with open(os.path.join(partial, ".hg", "hgrc"), "w", encoding="utf-8") as stream:
+            stream.write("[phases]\npublish = False\n[ui]\ntimeout = 30\n")
     disk.write_json(os.path.join(partial, _MARK), {"kind": kind, "form": form, "size": 0})
     os.rename(partial, layout.path(NAME))
     disk.sync_directory(layout.base)
@@ -91,6 +98,9 @@ def fill(layout: Layout, identifier: str, commit: str, prefix: str, paths: str, 
     from .releases import inside
 
     wanted = tree.unpack(paths)
+    if os.path.isdir(os.path.join(layout.path(NAME), ".hg")):
+        _fill_from_hg(layout, identifier, commit, prefix, wanted, modified)
+        return {}
     blobs = _blobs(layout, commit, prefix)
     lacking = [item.path for item in wanted if item.path not in blobs]
     if lacking:
@@ -108,6 +118,31 @@ def fill(layout: Layout, identifier: str, commit: str, prefix: str, paths: str, 
                 )
                 stream.read(1)
     return {}
+
+
+def _fill_from_hg(
+    layout: Layout, identifier: str, commit: str, prefix: str, wanted: Sequence[tree.Entry], modified: int
+) -> None:
+    from .releases import inside
+
+    # Beside the release, so that a rename is enough, and swept like it.
+    with tempfile.TemporaryDirectory(prefix=disk.PARTIAL, dir=layout.path("releases")) as folder:
+        laid_out, names = os.path.join(folder, "tree"), os.path.join(folder, "names")
+        options = []
+        if len(wanted) <= _NAMED_AT_MOST:
+            with open(names, "wb") as stream:
+                stream.writelines(b"path:" + os.fsencode(os.path.join(prefix, item.path)) + b"\0" for item in wanted)
+            options = ["--include", f"listfile0:{names}"]
+        line = ["archive", "--repository", layout.path(NAME), "--rev", commit, "--type", "files", "--no-decode"]
+        _hg([*line, "--config", "ui.archivemeta=false", *options, laid_out])
+        for item in wanted:
+            source = os.path.join(laid_out, prefix, item.path)
+            if not os.path.isfile(source):
+                raise Failure(f"commit {commit[:12]} has no {item.path}", kind="repository")
+            target = inside(layout.partial(identifier), item.path)
+            os.chmod(source, 0o755 if item.kind == "x" else 0o644)
+            os.utime(source, (modified, modified))
+            os.rename(source, target)
 
 
 def _write(target: str, executable: bool, stream: Any, size: int, modified: int) -> None:
@@ -170,9 +205,13 @@ def collect(layout: Layout, thorough: bool) -> int:
     """
     path = layout.path(NAME)
     known = disk.read_json(os.path.join(path, _MARK)) if os.path.isdir(path) else None
-    if known is None or known["kind"] != "git" or not shutil.which("git"):
+    if known is None:
         return 0
     before = _size(path)
+    if known["kind"] == "hg":
+        return _collect_hg(layout, known, before)
+    if not shutil.which("git"):
+        return 0
     forget(layout)
     if not refs(layout):
         disk.discard(layout.base, NAME)
@@ -187,6 +226,18 @@ def collect(layout: Layout, thorough: bool) -> int:
     after = _size(path)
     disk.write_json(os.path.join(path, _MARK), {**known, "size": after})
     return max(before - after, 0)
+
+
+def _collect_hg(layout: Layout, known: dict[str, Any], size: int) -> int:
+    """hg deletes nothing from a history: a repository that has doubled is thrown away, and filled by the next push."""
+    former = int(known["size"])
+    if not former:
+        disk.write_json(os.path.join(layout.path(NAME), _MARK), {**known, "size": size})
+        return 0
+    if size <= 2 * former + _SPARE:
+        return 0
+    disk.discard(layout.base, NAME)
+    return size
 
 
 def _worth_while(path: str, size: int, former: int) -> bool:
@@ -211,6 +262,10 @@ def _git(layout: Layout | None = None) -> list[str]:
     return [_program("git"), *settings, *([f"--git-dir={layout.path(NAME)}"] if layout else [])]
 
 
+def _hg(arguments: Sequence[str]) -> bytes:
+    return _run([_program("hg"), *arguments], more={"HGRCPATH": "", "HGPLAIN": "1"})
+
+
 def _program(name: str) -> str:
     found = shutil.which(name)
     if not found:
@@ -218,8 +273,9 @@ def _program(name: str) -> str:
     return found
 
 
-def _run(command: Sequence[str], content: bytes = b"") -> bytes:
-    result = subprocess.run(command, input=content, capture_output=True, check=False)
+def _run(command: Sequence[str], content: bytes = b"", more: dict[str, str] | None = None) -> bytes:
+    around = {**os.environ, **(more or {})}
+    result = subprocess.run(command, input=content, capture_output=True, env=around, check=False)
     if result.returncode:
         said = (result.stderr or result.stdout).decode(errors="replace").strip().splitlines()
         verb = " ".join([os.path.basename(command[0]), *said[-1:]])

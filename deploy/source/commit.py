@@ -1,10 +1,14 @@
-"""A commit: what a release is made of where version control says so. Knows no host, and runs no command."""
+"""A commit: what a release is made of where version control says so. Runs no command."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from ..host.connection import Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +50,20 @@ class Exported:
     directory: Path
     kept: Mapping[str, str] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
+
+
+class Versions(Protocol):
+    """What a version control does on this machine: the modules `git`, `hg` and `svn`."""
+
+    def look_up(self, root: Path, revision: str) -> Commit: ...
+    def uncommitted(self, root: Path, commit: Commit) -> int: ...
+    def assert_signed(self, commit: Commit) -> str: ...
+    def export(self, commit: Commit, directory: Path) -> Exported: ...
+    def keeps(self, path: Path, name: str) -> bool: ...
+
+
+class Carrier(Protocol):
+    """What brings a commit into a repository on a host: the modules `git` and `hg`."""
+
+    def form(self, commit: Commit) -> str: ...
+    def send(self, host: Host, commit: Commit, path: str, identifier: str, tool: str) -> int: ...

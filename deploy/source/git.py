@@ -226,7 +226,12 @@ def _clones(repository: _Repository, commit: str, path: str) -> Iterator[_Reposi
             yield _Repository(modules / name, None)
 
 
-def blob_id(path: Path, length: int) -> str:
+def keeps(path: Path, name: str) -> bool:
+    """Whether the content of *path* is what the repository calls *name*."""
+    return _blob_id(path, len(name)) == name
+
+
+def _blob_id(path: Path, length: int) -> str:
     """What git calls the content of a file.
 
     :param length: of the repository's names, in hexadecimal digits: 40 for SHA-1, 64 for SHA-256.
@@ -239,7 +244,7 @@ def blob_id(path: Path, length: int) -> str:
     return digest.hexdigest()
 
 
-def object_format(commit: Commit) -> str:
+def form(commit: Commit) -> str:
     """``sha1`` or ``sha256``: repositories of different formats cannot talk to each other."""
     return "sha256" if len(commit.id) == 64 else "sha1"
 

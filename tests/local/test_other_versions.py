@@ -1,0 +1,176 @@
+"""Commits of Mercurial and revisions of Subversion, over a real SSH server on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.local.conftest import LocalProject, LoopbackHost
+from tests.repositories import Hg, Svn, listing, needs_hg, needs_svn
+
+pytestmark = pytest.mark.parametrize("host", ["openssh"], indirect=True)
+
+
+@pytest.fixture
+def project(tmp_path: Path, host: LoopbackHost) -> Iterator[LocalProject]:
+    made = LocalProject(tmp_path, host, "hg")
+    yield made
+    made.stop()
+
+
+def odd_names(directory: Path) -> None:
+    odd = directory / "odd names"
+    odd.mkdir()
+    for name in ("-dash", "quote'\"", "ünïcode", "$(touch x)", "ends "):
+        (odd / name).write_text(name)
+    (odd / "link").symlink_to("-dash")
+    (odd / "run").write_text("#!/bin/sh\n")
+    (odd / "run").chmod(0o775)
+
+
+def assert_same_as_a_stream(project: LocalProject, strategy: str) -> None:
+    found = []
+    for each in (strategy, "stream"):
+        project.configure(f"{each}, exclude: [fabric.yaml]")
+        project.fab("push")
+        found.append(listing(project.base / "staged/."))
+        shutil.rmtree(project.base / "releases")
+        (project.base / "releases").mkdir()
+    project.configure(f"{strategy}, exclude: [fabric.yaml]")
+    assert found[0]
+    assert found[0] == found[1]
+
+
+@needs_hg
+def test_hg_deploys_change_revision_and_roll_back(project: LocalProject) -> None:
+    hg = Hg(project.directory)
+    odd_names(project.directory)
+    first = hg.commit()
+    hg("tag", "v1")
+    project.fab("deploy")
+    assert project.version == "one"
+    second = hg("log", "--rev=.", "--template={node}")
+    release = (project.base / "current").resolve()
+    assert release.name.endswith(second[:12])
+    assert f'"commit": "{second}"' in (release / ".release.json").read_text()
+    (project.directory / "version.txt").write_text("two\n")
+    assert "1 file has changes that are not committed" in project.fab("deploy")
+    hg.commit()
+    project.fab("deploy")
+    assert project.version == "two"
+    newer = (project.base / "current").resolve()
+    assert (newer / "serve.py").stat().st_ino == (release / "serve.py").stat().st_ino
+    assert hg("log", "--rev=.", "--template={phase}") == "draft", "a deploy changes nothing here"
+    project.fab("deploy", "--revision", "v1")
+    assert project.version == "one"
+    assert f"{first[:12]} (v1)" in project.fab("status")
+    assert "nothing to change" in project.fab("deploy", "--revision", first)
+    assert "names no commit" in project.fab("deploy", "--revision", "v9", expect=2)
+    assert "names several commits" in project.fab("deploy", "--revision", "all()", expect=2)
+    assert "verify: signed needs strategy: git" in signed(project)
+    assert not list(project.base.rglob(".partial-*"))
+
+
+def signed(project: LocalProject) -> str:
+    project.configure("hg, verify: signed")
+    return project.fab("push", expect=2)
+
+
+@needs_hg
+def test_hg_makes_the_release_that_a_stream_makes(project: LocalProject) -> None:
+    hg = Hg(project.directory)
+    odd_names(project.directory)
+    (project.directory / "later").write_text("moves")
+    hg.commit()
+    assert_same_as_a_stream(project, "hg")
+    (project.directory / "version.txt").write_text("two\n")
+    (project.directory / "odd names/-dash").unlink()
+    (project.directory / "version.txt").chmod(0o755)
+    (project.directory / "later").rename(project.directory / "odd names/renamed")
+    many = project.directory / "many"
+    many.mkdir()
+    for number in range(300):
+        (many / str(number)).write_text(str(number))
+    hg.commit()
+    assert_same_as_a_stream(project, "hg")
+    library = Hg(project.directory / "library")
+    (library.directory / "code.py").write_text("one = 1\n")
+    library.commit()
+    (project.directory / ".hgsub").write_text("library = library\n")
+    hg.commit()
+    assert_same_as_a_stream(project, "hg")
+    assert (project.directory / "library/.hg").exists()
+
+
+@needs_hg
+def test_a_repository_of_hg_that_is_damaged_is_made_anew(project: LocalProject) -> None:
+    hg = Hg(project.directory)
+    hg.commit()
+    project.fab("push")
+    store = project.base / "repo/.hg/store"
+    for path in store.rglob("*.i"):
+        path.write_bytes(b"damaged")
+    (project.directory / "version.txt").write_text("two\n")
+    hg.commit()
+    assert "made anew" in project.fab("push")
+    assert (project.base / "staged/version.txt").read_text() == "two\n"
+    # A push that was cut and could not take itself back.
+    (store / "journal").write_text("")
+    (project.directory / "version.txt").write_text("three\n")
+    hg.commit()
+    project.fab("push")
+    assert (project.base / "staged/version.txt").read_text() == "three\n"
+    hg("phase", "--force", "--secret", ".")
+    assert "is secret, and hg pushes none" in project.fab("push", expect=2)
+
+
+@needs_svn
+def test_svn_deploys_change_revision_and_tag(project: LocalProject, tmp_path: Path) -> None:
+    project.configure("svn, exclude: [fabric.yaml]")
+    svn = Svn(project.directory, tmp_path / "repository")
+    odd_names(project.directory)
+    first = svn.commit()
+    project.fab("deploy")
+    assert project.version == "one"
+    assert (project.base / "current").resolve().name.endswith(f"-r{first}")
+    assert not (project.base / "repo").exists()
+    svn("copy", "--quiet", "-m", "v1", f"{svn.url}/trunk", f"{svn.url}/tags/v1")
+    (project.directory / "version.txt").write_text("two\n")
+    assert "1 file has changes that are not committed" in project.fab("deploy")
+    second = svn.commit()
+    project.fab("deploy")
+    assert project.version == "two"
+    assert f"r{second}" in project.fab("status")
+    project.fab("deploy", "--revision", "tags/v1")
+    assert project.version == "one"
+    assert "(tags/v1)" in project.fab("status")
+    project.fab("deploy", "--revision", second)
+    assert project.version == "two"
+    assert "names no revision" in project.fab("deploy", "--revision", "tags/v9", expect=2)
+    assert "names no revision" in project.fab("deploy", "--revision", "4711", expect=2)
+    # What is checked out is deployed without asking the server.
+    (tmp_path / "repository").rename(tmp_path / "gone")
+    project.fab("push")
+    assert "names no revision" in project.fab("push", "--revision", "HEAD", expect=2)
+
+
+@needs_svn
+def test_svn_makes_the_release_that_a_stream_makes(project: LocalProject, tmp_path: Path) -> None:
+    project.configure("svn, exclude: [fabric.yaml]")
+    svn = Svn(project.directory, tmp_path / "repository")
+    odd_names(project.directory)
+    svn.commit()
+    assert_same_as_a_stream(project, "svn")
+    (project.directory / "version.txt").write_text("two\n")
+    (project.directory / "odd names/-dash").unlink()
+    (project.directory / "version.txt").chmod(0o755)
+    svn.commit()
+    assert_same_as_a_stream(project, "svn")
+    assert os.access(project.directory / "version.txt", os.X_OK)
+    svn("propset", "--quiet", "svn:externals", f"{svn.url}/tags elsewhere", ".")
+    svn.commit()
+    assert "which are no part of it" in project.fab("push", expect=3)
