@@ -160,10 +160,11 @@ def send(host: Host, commit: Commit, path: str, identifier: str, tool: str) -> i
         "sh", "-c", 'umask 022; HGRCPATH= HGPLAIN=1; export HGRCPATH HGPLAIN; exec "$0" "$@"', tool,
         "-R", path, "serve", "--stdio",  # hg serves with these words alone
     ]  # fmt: skip
-    with relay(host, serve) as rides:
+    with relay(host, serve) as rides, tempfile.TemporaryDirectory(prefix="deploy-share-") as folder:
+        top = _without_subrepositories(commit.top, Path(folder) / "share")
         line = ["hg", "push", "--quiet", "--force", "--new-branch", f"--rev={commit.id}", f"--ssh={rides.shell}"]
         try:
-            result = command.attempt([*line, "ssh://host/repo"], directory=commit.top)
+            result = command.attempt([*line, "ssh://host/repo"], directory=top)
         except BuildError as error:
             raise StagingFailed(error.what, where=error.where) from None
         # 1: the host has it already.
@@ -176,3 +177,13 @@ def send(host: Host, commit: Commit, path: str, identifier: str, tool: str) -> i
                 output=command.said(result),
             )
         return rides.sent
+
+
+def _without_subrepositories(top: Path, share: Path) -> Path:
+    """*top*, or the same repository with nothing checked out: hg would push the subrepositories of what is."""
+    if not (top / ".hgsubstate").exists():
+        return top
+    command.run(
+        ["hg", "--config=extensions.share=", "share", "--noupdate", "--quiet", str(top), str(share)], directory=top
+    )
+    return share

@@ -67,6 +67,9 @@ TOOLS = {
     "ssh-keygen": "openssh-client",
     "qemu-aarch64-static": "qemu-user-static",
     "update-binfmts": "binfmt-support",
+    "git": "git",
+    "hg": "mercurial",
+    "svn": "subversion",
 }
 
 CAP_SYS_ADMIN = 21

@@ -12,11 +12,12 @@ import pytest
 
 from tests.fleet.machines import Fleet, Machine
 from tests.fleet.project import Project
-from tests.repositories import Git, needs_git
+from tests.repositories import Git, Hg, Svn, needs_git, needs_hg, needs_svn
 
 pytestmark = [pytest.mark.fleet, needs_git]
 
 STRATEGIES = ("stream", "rsync", "git")
+HG_ROUND_TRIPS = 20
 
 
 @pytest.fixture
@@ -237,3 +238,105 @@ def test_releases_that_go_take_their_commits_with_them(project: Project, git: Gi
     assert project.serving(web)["version"] == "number 0"
     shutil.rmtree(project.directory / ".git")
     assert "is in no git repository" in project.fab("deploy", expect=2).output
+
+
+@needs_hg
+@needs_svn
+@pytest.mark.parametrize("sudo", ["sudo", "direct"])
+def test_mercurial_and_subversion_make_the_same_release(tmp_path: Path, fleet: Fleet, boot: Any, sudo: str) -> None:
+    machine = boot("bookworm-vcs", "web1")
+    project = Project(tmp_path / "tiny", fleet, [machine])
+    if sudo == "direct":
+        machine.authorize("guestbook")
+        machine.sudoers("")
+    user = "deploy" if sudo == "sudo" else "guestbook"
+    odd = project.directory / "odd names"
+    odd.mkdir()
+    for name in ("-dash", "quote'\"", "ünïcode", "$(touch x)", "ends "):
+        (odd / name).write_text(name)
+    (odd / "link").symlink_to("-dash")
+    (odd / "run").write_text("#!/bin/sh\n")
+    (odd / "run").chmod(0o775)
+    (project.directory / ".gitignore").write_text("fabric.yaml\n.hg\n.svn\n")
+    (project.directory / ".hgignore").write_text("^fabric.yaml$\n^.git/\n^.svn/\n")
+    git, hg = Git(project.directory), Hg(project.directory)
+    svn = Svn(project.directory, tmp_path / "repository")
+    svn("propset", "--quiet", "svn:global-ignores", ".git\n.hg\nfabric.yaml", ".")
+    strategies = ("hg", "svn", "git", "stream")
+    for strategy in strategies:
+        machine.run(f"install -d -o guestbook -g guestbook /srv/{strategy} /srv/{strategy}/shared")
+        machine.write(f"/srv/{strategy}/shared/.env", "", mode=0o600, owner="guestbook:guestbook")
+
+    def look(change: str) -> None:
+        git.commit(change)
+        hg.commit(change)
+        svn.commit(change)
+        found = {}
+        for strategy in strategies:
+            project.configure(
+                base_path=f"/srv/{strategy}",
+                source={"strategy": strategy, "exclude": ["fabric.yaml"]},
+                stages={"production": {"hosts": [f"{user}@{machine.address}"]}},
+            )
+            assert "not committed" not in project.fab("push").output
+            found[strategy] = listing(machine, f"/srv/{strategy}/staged").replace(f"/srv/{strategy}", "/srv")
+        assert "serve.py" in found["hg"]
+        for strategy, files in found.items():
+            assert files == found["hg"], (change, strategy)
+
+    look("first")
+    project.version("two")
+    (odd / "-dash").unlink()
+    (project.directory / "version.txt").chmod(0o755)
+    (odd / "run").rename(odd / "renamed")
+    look("changed, removed, mode, renamed")
+    loose = machine.run("find /srv ! -type l -perm /022; find /srv -mindepth 2 ! -user guestbook").stdout
+    assert not loose, loose
+    assert machine.run("hg -R /srv/hg/repo log -r tip -T {phase}").stdout == "draft"
+
+
+@needs_hg
+def test_a_deploy_of_mercurial_far_away_and_cut(tmp_path: Path, fleet: Fleet, boot: Any) -> None:
+    web = boot("bookworm-vcs", "web1")
+    project = Project(tmp_path / "tiny", fleet, [web], source={"strategy": "hg"})
+    (project.directory / ".hgignore").write_text("^fabric.yaml$\n")
+    hg = Hg(project.directory)
+    with project.fleet.relay(web, latency_s=0.025) as relay:
+        project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}})
+        hg.commit()
+        project.fab("deploy")
+        counts = []
+        for number in range(2):
+            project.version(f"number {number}")
+            hg.commit()
+            relay.reset_counts()
+            project.fab("deploy")
+            counts.append((relay.round_trips, relay.bytes_up))
+        assert min(trips for trips, _ in counts) <= 4 + HG_ROUND_TRIPS, counts
+        assert max(sent for _, sent in counts) < 64 << 10, counts
+        (project.directory / "big").write_bytes(os.urandom(50 << 20))
+        hg.commit()
+        process = project.start("deploy")
+        while web.run("ls -d /srv/tiny/repo/.hg/store/journal", check=False).returncode:
+            assert process.poll() is None, process.communicate()[0]
+        relay.cut()
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 4, output
+        assert "Traceback" not in output
+    assert project.serving(web)["version"] == "number 1"
+    hg("rm", "--force", "big")
+    project.version("mended")
+    hg("commit", "--quiet", "-m", "mended")
+    project.configure(stages={"production": {"hosts": [f"deploy@{web.address}"]}})
+    project.fab("deploy", "--lock-wait", "30")
+    assert project.serving(web)["version"] == "mended"
+    project.assert_tidy(web)
+
+
+@needs_hg
+def test_a_host_without_mercurial_gets_the_files_of_the_commit(tmp_path: Path, fleet: Fleet, web: Machine) -> None:
+    project = Project(tmp_path / "tiny", fleet, [web], source={"strategy": "hg"})
+    Hg(project.directory).commit()
+    assert f"no hg on {web.address}: the files of the commit go there as they are" in project.fab("deploy").output
+    assert project.serving(web)["version"] == "one"
+    assert not web.exists("/srv/tiny/repo")
