@@ -33,11 +33,9 @@ def look_up(root: Path, revision: str) -> Commit:
             output=command.said(found),
             hint="svn checkout, or set deploy.source.strategy: auto",
         )
-    if not revision:
-        number = _told(["--revision=BASE", "."], "revision", root)
-        url = _told(["."], "url", root)
-        time = _told(["."], "last-changed-date", root)
-        return Commit("svn", root, "", f"{url}@{number}", f"r{number}", "", _seconds(time))
+    out = _checked_out(root)
+    if revision in ("", out.id):
+        return out
     place = _place(root, revision)
     number = _told(place, "last-changed-revision", root)
     if revision.startswith("-") or not number:
@@ -49,16 +47,26 @@ def look_up(root: Path, revision: str) -> Commit:
             hint="a number (123), HEAD, or a path of the repository (tags/v1); is the server in reach?",
         )
     # What a path names is pinned by its number, or it could change while it is deployed.
-    if re.fullmatch(r"r?\d+", revision):
-        number = revision.removeprefix("r")
+    if pinned := re.fullmatch(r"(?:r|.+@)?(\d+)", revision):
+        number = pinned[1]
     url = place[-1].rpartition("@")[0]
     return Commit(
         "svn", root, "", f"{url}@{number}", f"r{number}", revision, _seconds(_told(place, "last-changed-date", root))
     )
 
 
+def _checked_out(root: Path) -> Commit:
+    """The working copy as it was checked out; after a commit without an update it is of several revisions (`4:5`)."""
+    told = command.run(["svnversion", "--no-newline", "."], directory=root).decode()
+    number = told.rstrip("MSP")
+    url, time = _told(["."], "url", root), _told(["."], "last-changed-date", root)
+    return Commit("svn", root, "", f"{url}@{number}", f"r{number.rpartition(':')[2]}", "", _seconds(time))
+
+
 def _place(root: Path, revision: str) -> list[str]:
     """The words that name *revision* for svn; the last is an address with a peg revision."""
+    if re.fullmatch(r".+://.+@\d+", revision):  # the full name of a release's revision
+        return [revision]
     if re.fullmatch(r"r?\d+|HEAD", revision):
         number = revision.removeprefix("r")
         return [f"--revision={number}", f"{_told(['.'], 'url', root)}@{number}"]

@@ -152,9 +152,10 @@ def test_svn_deploys_change_revision_and_tag(project: LocalProject, tmp_path: Pa
     assert project.version == "two"
     assert "names no revision" in project.fab("deploy", "--revision", "tags/v9", expect=2)
     assert "names no revision" in project.fab("deploy", "--revision", "4711", expect=2)
+    assert "venv" in project.fab("push", "--revision", first, "update-deps")
     # What is checked out is deployed without asking the server.
     (tmp_path / "repository").rename(tmp_path / "gone")
-    project.fab("push")
+    project.fab("push", "update-deps")
     assert "names no revision" in project.fab("push", "--revision", "HEAD", expect=2)
 
 
