@@ -295,7 +295,7 @@ def settle(run: Run, releases: Releases, entry: dict[str, Any], *, clean: bool) 
 
 def cleanup(run: Run, host: Host) -> str:
     """Remove old releases, venvs and wheels of one host; in words, '' where nothing went."""
-    return _removed(run, host, host.call("cleanup", keep=run.settings.keep_releases))
+    return _removed(run, host, host.call("cleanup", keep=run.settings.keep_releases, thorough=True))
 
 
 def _removed(run: Run, host: Host, gone: dict[str, Any]) -> str:
@@ -305,6 +305,8 @@ def _removed(run: Run, host: Host, gone: dict[str, Any]) -> str:
     parts = [
         f"{count} {kind.rstrip('s') if count == 1 else kind}" for kind in kinds if (count := len(gone.get(kind, ())))
     ]
+    if freed := int(gone.get("repository", 0)) >> 20:
+        parts.append(f"{freed} MiB of the repository")
     return f"removed {', '.join(parts)}" if parts else ""
 
 

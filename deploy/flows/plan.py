@@ -57,6 +57,10 @@ def show_push(run: Run, code: Snapshot, release: str) -> None:
     for host in run.hosts:
         record = run.facts[host]["releases"].get(run.facts[host]["live"], {})
         same = "the same code as the live release" if record.get("tree") == code.digest else f"revision {code.revision}"
+        if code.commit and run.facts[host]["tools"].get(code.commit.kind):
+            into = f"{host.base_path}/repo, and {len(code.entries)} files of it into {host.base_path}/releases"
+            run.report.say(f"would push commit {code.commit.label} into {into}", host.name)
+            continue
         run.report.say(f"would push {len(code.entries)} files, {same}, into {host.base_path}/releases", host.name)
     hooking.reach(run, "after_push", releases, DeployError)
 
