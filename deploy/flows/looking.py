@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fabric import Config
@@ -10,6 +11,7 @@ from ..bundle import Target, targetfile
 from ..errors import CheckFailed, by_host, combine
 from ..fleet import parallel
 from ..host.connection import Host
+from ..source.snapshot import files
 from . import bundling, fitting, matching, plan, probing
 from .run import Options, Run, opened
 
@@ -45,12 +47,18 @@ def _row(facts: dict[str, Any]) -> list[str]:
     record = facts["releases"].get(live, {})
     return [
         live or "none",
-        str(record.get("revision", "")),
+        _revision(record),
         str(record.get("state", "")),
         str(record.get("activated", "")),
         str(record.get("by", "")),
         str(facts["staged"] or ""),
     ]
+
+
+def _revision(record: Mapping[str, Any]) -> str:
+    """The commit; with how many files no commit held, where there were such."""
+    count = record.get("changes", {}).get("count", 0)
+    return f"{record.get('revision', '')} ({files(count)})" if count else str(record.get("revision", ""))
 
 
 def check(config: Config, options: Options) -> None:

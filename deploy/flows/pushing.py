@@ -15,18 +15,31 @@ from ..fleet.lock import whoami
 from ..host.connection import Host
 from ..hostside import tree
 from ..source import rsync, stream
-from ..source.snapshot import Snapshot, take
+from ..source.snapshot import Snapshot, files, listed, shown, take
 from .run import Run
 
 STREAM_AT_MOST = 1 << 15
 """Bytes that go quicker in one stream than by rsync, which needs six round trips for whatever it sends."""
+
+CHANGES_KEPT = 50
+"""Names of uncommitted files that a release's record holds."""
 
 
 def snapshot(run: Run) -> Snapshot:
     """The code as it lies here now."""
     settings = run.settings
     root = relative_to(run.directory, settings.source.path).resolve()
-    return take(root, settings.source.exclude, [*settings.shared.files, *settings.shared.dirs])
+    shared = [*settings.shared.files, *settings.shared.dirs]
+    return take(root, settings.source.exclude, shared, gitignore=settings.source.gitignore)
+
+
+def tell(run: Run, code: Snapshot) -> None:
+    """Say what travels that no commit holds."""
+    if code.changes:
+        names = listed([shown(path) for path in code.changes])
+        run.report.say(f"not committed: {files(len(code.changes))}: {names}")
+    if code.doubt:
+        run.report.warn(f"the revision is not known: {code.doubt}")
 
 
 def new_identifier(run: Run, code: Snapshot) -> str:
@@ -49,6 +62,8 @@ def record(run: Run, code: Snapshot) -> dict[str, Any]:
         "revision": code.revision,
         "by": f"{who['user']}@{who['host']}",
         "shared": shared(run),
+        # How many files no commit held, and the names of some.
+        **({"changes": {"count": len(code.changes), "names": code.changes[:CHANGES_KEPT]}} if code.changes else {}),
     }
 
 

@@ -71,6 +71,7 @@ def push(config: Config, options: Options) -> None:
     with opened(config, options) as run:
         making.make(run)
         code = pushing.snapshot(run)
+        pushing.tell(run, code)
         run.connect()
         with run.locked("push"):
             probing.probe(run)
