@@ -12,12 +12,13 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from ..errors import BuildError, ConfigurationError
-from . import sbom, signing
+from . import inspect, sbom, signing
 from .create import Bundle
+from .fitness import assert_all_fit
 from .manifest import Manifest, Wheel
 from .wheelhouse import Wheelhouse
 
@@ -107,11 +108,16 @@ def take(
     path: Path,
     wheelhouse: Wheelhouse,
     check: Callable[[Manifest, str], None] = lambda manifest, signature: None,
+    accept: Collection[str] = (),
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Bundle:
     """Verify an exported bundle and take it into *wheelhouse*: all of it or nothing.
 
+    That a wheel was built from some source is believed within this bundle, and not for others: so it is not remembered.
+
     :param check: is given the manifest and the signature ('' where there is none) before a wheel is read; it may raise.
-    :raises BuildError: it is no bundle, is damaged or incomplete, or holds what does not belong there.
+    :param accept: projects whose wheels are only warned about where inspection finds something.
+    :raises BuildError: it is no bundle, is damaged or incomplete, holds what does not belong there or does not fit.
     """
     with _Archive(path) as archive, wheelhouse.workspace() as space:
         manifest = archive.manifest()
@@ -120,6 +126,7 @@ def take(
         check(manifest, signature)
         before = _known(wheelhouse, manifest)
         files = archive.wheels(manifest, Path(space))
+        assert_all_fit(((wheel, inspect.read(file)) for wheel, file in files), manifest.target, accept, warn)
         for wheel, file in files:
             wheelhouse.add(file, wheelhouse.origin(wheel.sha256) or wheel.origin)
         if before != manifest or signature:

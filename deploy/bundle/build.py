@@ -70,7 +70,11 @@ def build(
     return attempt(job, building.builders, finished, hear)
 
 
-def cannot(target: Target, names: Sequence[str], building: Building) -> BuildError:
-    """No wheel, and no builder that could build one: why each cannot."""
+def cannot(target: Target, found: Mapping[str, str], building: Building) -> BuildError:
+    """No wheel, and no builder that could build one: why each cannot.
+
+    :param found: each project, and the file in it that has to be compiled.
+    """
     said = [BuildError(builder.unfit(target), where=builder.name) for builder in building.builders]
-    return refused(f"no wheel for {target.name}: {', '.join(names)}", said)
+    names = ", ".join(f"{name} ({file} is to be compiled)" for name, file in found.items())
+    return refused(f"no wheel for {target.name}: {names}", said)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
-
 from ..errors import BuildError
 from ..version import __version__
-from . import inspect
 from .build import Building
+from .fitness import assert_all_fit
+from .inspect import Contents
 from .locks.model import Git, Pin, Terms, Tree
 from .manifest import Manifest, Wheel
 from .sources import Places
@@ -80,6 +79,8 @@ def create_bundle(
     for warning in asked.locked.warnings:
         warn(warning)
     if manifest := _remembered(asked, target, wheelhouse, warn):
+        # What is accepted may be less than when it was made; whoever accepted it was told then.
+        assert_all_fit(_contents(manifest.wheels, wheelhouse), target, accept)
         return Bundle(manifest, wheelhouse, True, wheelhouse.signature(manifest))
     pins = asked.pins(target)
     ready = {pin: wheel for pin in pins if (wheel := _here(pin, asked, target, wheelhouse, progress, warn))}
@@ -90,7 +91,7 @@ def create_bundle(
         hear = Hearers(progress, say, warn)
         work = Obtaining(asked, target, wheelhouse, places or Places(), building or Building(), hear)
         ready |= work.obtain(lacking)
-    _inspect(ready.values(), target, wheelhouse, {canonicalize_name(name) for name in accept}, warn)
+    assert_all_fit(_contents(ready.values(), wheelhouse), target, accept, warn)
     wheels = tuple(sorted(ready.values(), key=lambda wheel: wheel.filename))
     _assert_distinct(wheels, target, lock)
     manifest = Manifest(target, asked.sha256, wheels, f"fabric-wheelhouse {__version__}")
@@ -140,27 +141,9 @@ def _whole(path: Path, warn: Hear) -> bool:
     return False
 
 
-def _inspect(
-    wheels: Iterable[Wheel], target: Target, wheelhouse: Wheelhouse, accept: Collection[str], warn: Hear
-) -> None:
-    """Look into every wheel, fetched or built.
-
-    :raises BuildError: naming every package, file and reason.
-    """
-    refused = []
+def _contents(wheels: Iterable[Wheel], wheelhouse: Wheelhouse) -> Iterator[tuple[Wheel, Contents]]:
     for wheel in wheels:
-        path = wheelhouse.root / "wheels" / wheel.sha256 / wheel.filename
-        for problem in inspect.problems(wheelhouse.contents(path), target):
-            line = f"{wheel.name} {wheel.version}: {problem}"
-            if wheel.name in accept:
-                warn(f"{line}; accepted by deploy.accept_wheels")
-            else:
-                refused.append(line)
-    if refused:
-        raise BuildError(
-            f"wheels that do not fit {target.name}, or are not what their names say:\n  " + "\n  ".join(refused),
-            hint="lock another version, or name the project in deploy.accept_wheels where you know better",
-        )
+        yield wheel, wheelhouse.contents(wheelhouse.root / "wheels" / wheel.sha256 / wheel.filename)
 
 
 def _assert_distinct(wheels: Sequence[Wheel], target: Target, lock: Path) -> None:

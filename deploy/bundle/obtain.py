@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import BuildError
-from . import ambient, build, fetch, pip, sources, trees
+from . import ambient, build, fetch, pip, purity, sources, trees
 from .build import Building
 from .builders.native import Native
 from .interpreters import find
@@ -75,9 +75,8 @@ class Obtaining:
         if python is None:
             from_source += [pin for pin, said in round_.said.items() if pip.nothing_fits(said)]
         if from_source:
-            if not self._building.able(self._target):
-                raise build.cannot(self._target, [pin.label for pin in from_source], self._building)
             sdists = fetch.fetch(from_source, command, any_source, environment, space / "sdists")
+            self._assert_able(sdists.fetched)
             round_.fetched |= sdists.fetched
             round_.said = {pin: said for pin, said in round_.said.items() if pin not in from_source} | sdists.said
         if round_.said:
@@ -95,6 +94,14 @@ class Obtaining:
         for each in fetched:
             self._tell(each)
         return fetched
+
+    def _assert_able(self, sdists: Mapping[Pin, fetch.Fetched]) -> None:
+        """:raises BuildError: some have to be compiled, and nobody can for the target; naming all of them."""
+        if self._building.able(self._target):
+            return
+        found = {pin.label: purity.to_compile(each.path) for pin, each in sdists.items() if not each.is_wheel}
+        if compiled := {label: file for label, file in found.items() if file}:
+            raise build.cannot(self._target, compiled, self._building)
 
     def _own_pip(self) -> list[str] | None:
         """pip's words for a Python of this machine whose wheels fit the target; None where there is none."""
@@ -146,13 +153,13 @@ class Obtaining:
     def _built(self, source: Path, pin: Pin, key: str, space: Path, origin: Origin) -> Wheel:
         """Build with the configured builders.
 
-        Source of one's own is mostly Python alone: where no builder is for the target, it is built for this machine,
-        and inspected as all wheels are.
+        What is Python alone needs none that is for the target: it is built for this machine, and inspected as all
+        wheels are.
         """
         target, building = self._target, self._building
         if not building.able(target):
-            if origin.kind == "sdist":
-                raise build.cannot(target, [pin.label], building)
+            if found := purity.to_compile(source):
+                raise build.cannot(target, {pin.label: found}, building)
             target, building = Target.local(), Building((Native(),))
         self._hear.progress(f"{pin.label}: building from source")
         space.mkdir(parents=True, exist_ok=True)
@@ -165,7 +172,7 @@ class Obtaining:
             hear=lambda text: self._hear.progress(f"{pin.label}: {text}"),
         )
         if not self._target.fits(made.wheel.name):
-            raise build.cannot(self._target, [pin.label], self._building)
+            raise build.cannot(self._target, {pin.label: made.wheel.name}, self._building)
         builder = made.builder.partition(" ")[0]
         value = self._wheelhouse.add(
             made.wheel, replace(origin, builder=builder, tools=dict(made.tools), grafted=made.grafted)

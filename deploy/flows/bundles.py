@@ -297,7 +297,8 @@ def bring_in(config: Config, file: str) -> None:
         _check_against_lock(shelf, manifest, file)
 
     with terminable(), make() as report, _disk_errors():
-        taken = archive.take(Path(file), shelf.wheelhouse, check)
+        accept = [name for settings in shelf.stages.values() for name in settings.accept_wheels]
+        taken = archive.take(Path(file), shelf.wheelhouse, check, accept, report.warn)
         manifest = taken.manifest
         verb = "is here already" if taken.reused else "imported"
         report.say(f"bundle {manifest.digest[:SHORT]} {verb}: {manifest.target.name}, {size(manifest.size)}")

@@ -19,9 +19,13 @@ Findings = Mapping[Host, Mapping[str, Any]]
 def show(run: Run, host: Host, found: Mapping[str, Any]) -> None:
     """One line for one host; none where all was seen before."""
     with run.report.step("check", host.name) as step:
-        counts = [("modules", "open"), ("imports", "resolve")]
-        looked = [f"{found[what]} {what} {verb}" for what, verb in counts if found[what]]
+        counts = [("module", "open"), ("import", "resolve")]
+        looked = [_counted(number, what, verb) for what, verb in counts if (number := found[f"{what}s"])]
         step.outcome = f"check: {len(found['problems'])} in the way" if found["problems"] else ", ".join(looked)
+
+
+def _counted(number: int, what: str, verb: str) -> str:
+    return f"1 {what} {verb}s" if number == 1 else f"{number} {what}s {verb}"
 
 
 def judge(run: Run, found: Findings, failures: Mapping[Host, DeployError]) -> None:

@@ -69,6 +69,7 @@ def check(config: Config, options: Options) -> None:
     with opened(config, options) as run:
         run.connect()
         probing.probe(run, also=["openssh"])
+        probing.warn(run)
         rights = parallel.each(run.hosts, probing.sudo_rights)
         problems = []
         libraries = fitting.missing_libraries(run, bundling.all_known(run))

@@ -37,9 +37,17 @@ def verify(run: Run) -> None:
     :raises CheckFailed: with everything that is in the way, host by host.
     """
     found = {host: problems(run, host, facts) + matching.problems(run, host) for host, facts in run.facts.items()}
+    warn(run)
     if any(found.values()):
         told = by_host((host.name, problem) for host, items in found.items() for problem in items)
         raise CheckFailed(f"the deploy would fail; nothing was touched:\n{told}")
+
+
+def warn(run: Run) -> None:
+    """Say what does not stop a deploy and may not be meant."""
+    for host, facts in run.facts.items():
+        for name, doubt in facts["shared_doubtful"]:
+            run.report.warn(f"{host.base_path}/shared/{name} {doubt}", host.name)
 
 
 def problems(run: Run, host: Host, facts: Mapping[str, Any]) -> list[str]:
@@ -58,6 +66,8 @@ def problems(run: Run, host: Host, facts: Mapping[str, Any]) -> list[str]:
         found.append(f"{facts['user']} may not write to {path}; fab setup mends it")
     for name in facts["shared_missing"]:
         found.append(f"{host.base_path}/shared/{name} is missing; put it there (owner {facts['user']}, mode 0600)")
+    for name, matter in facts["shared_wrong"]:
+        found.append(f"{host.base_path}/shared/{name} {matter}")
     if facts.get("unit_missing"):
         found.append(f"the unit {facts['unit_missing']} is not on the host (systemctl does not know it)")
     found += fitting.missing_packages(facts)

@@ -14,7 +14,7 @@ from ..fleet import parallel
 from ..fleet.lock import whoami
 from ..host.connection import Host
 from ..hostside import tree
-from ..source import rsync, stream
+from ..source import outputs, rsync, stream
 from ..source.snapshot import Snapshot, files, listed, shown, take
 from .run import Run
 
@@ -29,8 +29,9 @@ def snapshot(run: Run) -> Snapshot:
     """The code as it lies here now."""
     settings = run.settings
     root = relative_to(run.directory, settings.source.path).resolve()
+    built = outputs.below(root, run.directory, outputs.outputs(settings))
     shared = [*settings.shared.files, *settings.shared.dirs]
-    return take(root, settings.source.exclude, shared, gitignore=settings.source.gitignore)
+    return take(root, settings.source.exclude, shared, built, gitignore=settings.source.gitignore)
 
 
 def tell(run: Run, code: Snapshot) -> None:

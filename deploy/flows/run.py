@@ -80,7 +80,15 @@ class Run:
         service = self.service(host)
         told = manager.description(service, host.base_path) if service else None
         asked: list[tuple[str, dict[str, Any]]] = [
-            ("probe", {"shared_files": self.settings.shared.files, "service": told, "also": list(also)})
+            (
+                "probe",
+                {
+                    "shared_files": self.settings.shared.files,
+                    "shared_dirs": self.settings.shared.dirs,
+                    "service": told,
+                    "also": list(also),
+                },
+            )
         ]
         wanted = self.settings.system_packages.model_dump()
         if any(wanted.values()):

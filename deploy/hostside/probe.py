@@ -8,14 +8,18 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from . import deploylock, interpreter, signature
+from . import deploylock, interpreter, sharedpaths, signature
 from .layout import Layout, Records
 
 _TOOLS = ("rsync", "git", "systemctl", "supervisorctl", "sudo")
 
 
 def look(
-    layout: Layout, shared_files: list[str], service: dict[str, Any] | None, also: Sequence[str] = ()
+    layout: Layout,
+    shared_files: list[str],
+    service: dict[str, Any] | None,
+    also: Sequence[str] = (),
+    shared_dirs: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that a deploy wants to know before it touches anything.
 
@@ -38,7 +42,9 @@ def look(
         # Some file systems (btrfs) count no inodes and say 0 of 0.
         "free_inodes": usage.f_favail if usage.f_files else 1 << 31,
         "base": _base(layout, nearest),
-        "shared_missing": [name for name in shared_files if not os.path.exists(layout.path("shared", name))],
+        "shared_missing": sharedpaths.missing(layout, shared_files),
+        "shared_wrong": sharedpaths.wrong(layout, shared_files, shared_dirs),
+        "shared_doubtful": sharedpaths.doubtful(layout, shared_files),
         "unit_missing": _unit_missing(service),
         "signers": signature.known(layout),
         "lock": deploylock.show(layout),

@@ -24,19 +24,27 @@ class Rules:
     """Which paths below *root* stay behind. Directories are to be asked about before what is in them.
 
     Of several rules the last one counts: what git ignores or ``.gitignore`` files say, then ``.deployignore`` files,
-    then the configuration; files in deeper directories after those above them. What never goes cannot be called back.
+    then the configuration; files in deeper directories after those above them. What was built travels nevertheless.
+    What never goes cannot be called back.
 
     :param exclude: the patterns of the configuration.
     :param shared: paths that are links to shared things on the host, so whatever lies there stays behind.
+    :param built: paths that travel whatever rule leaves them out, with the directories above them.
     :param files: the names of ignore files, in the order in which they count.
     :raises ConfigurationError: a pattern is none.
     """
 
     def __init__(
-        self, root: Path, exclude: Sequence[str] = (), shared: Iterable[str] = (), files: Sequence[str] = (FILE,)
+        self,
+        root: Path,
+        exclude: Sequence[str] = (),
+        shared: Iterable[str] = (),
+        built: Iterable[str] = (),
+        files: Sequence[str] = (FILE,),
     ) -> None:
         self._root = root
         self._shared = frozenset(shared)
+        self._built = frozenset(built)
         self._never = GitIgnoreSpec.from_lines(NEVER)
         self._configured = GitIgnoreSpec.from_lines([_valid(line, "deploy.source.exclude") for line in exclude])
         self._names = files
@@ -59,17 +67,27 @@ class Rules:
         asked = path + "/" if directory else path
         if path in self._shared or self._never.match_file(asked):
             return True
+        if path in self._built:
+            return False
         said = self._configured.check_file(asked).include
         for name in reversed(self._names):
             if said is None and self._read[name]:
                 said = _deepest(self._read[name], path, asked)
-        return path in self._ignored if said is None else said
+        return self._is_ignored(path) if said is None else said
+
+    def _is_ignored(self, path: str) -> bool:
+        # A directory that is ignored as a whole may have been entered for what was built in it.
+        return not self._ignored.isdisjoint((path, *_above(path)))
 
     def leave_with_parents(self, path: str) -> bool:
         """Whether *path*, which may be gone by now, stays behind because of itself or of a directory above it."""
-        parts = path.split("/")
-        above = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
-        return any(self.leave(each, directory=True) for each in above) or self.leave(path, directory=False)
+        return self.leave(path, directory=False) or any(self.leave(each, directory=True) for each in _above(path))
+
+
+def _above(path: str) -> list[str]:
+    """The directories that *path* lies in, but for the root."""
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _deepest(specs: dict[str, GitIgnoreSpec], path: str, asked: str) -> bool | None:

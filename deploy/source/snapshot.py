@@ -47,11 +47,19 @@ class Snapshot:
         return sum((self.root / item.path).lstat().st_size for item in self.entries if item.kind in "fx")
 
 
-def take(root: Path, exclude: Sequence[str] = (), shared: Sequence[str] = (), *, gitignore: bool = False) -> Snapshot:
+def take(
+    root: Path,
+    exclude: Sequence[str] = (),
+    shared: Sequence[str] = (),
+    built: Sequence[str] = (),
+    *,
+    gitignore: bool = False,
+) -> Snapshot:
     """Look at the tree below *root*.
 
     :param exclude: patterns, as in a .gitignore, besides those of its .deployignore files.
     :param shared: paths that are links to shared things on the host, so whatever lies there stays behind.
+    :param built: paths that travel whatever leaves them out: see :func:`deploy.source.outputs.below`.
     :param gitignore: leave behind what git ignores; outside of a repository what .gitignore files name.
     :raises ConfigurationError: *root* is no directory, or a pattern is none.
     :raises BuildError: something in it cannot travel or be read.
@@ -60,7 +68,7 @@ def take(root: Path, exclude: Sequence[str] = (), shared: Sequence[str] = (), *,
         raise ConfigurationError("is not a directory", where=f"deploy.source.path: {root}")
     known, doubt = _working_tree(root, gitignore)
     names = (".gitignore", ignoring.FILE) if gitignore and known is None else (ignoring.FILE,)
-    rules = ignoring.Rules(root, exclude, shared, names)
+    rules = ignoring.Rules(root, exclude, shared, built, names)
     if known:
         rules.ignore(known.ignored)
     try:

@@ -185,18 +185,23 @@ class Index:
 
     def sdist(self, source: str = C, backend: str = BACKEND) -> str:
         """Publish the source distribution ``native-1.0.tar.gz``; its line for the lock file."""
+        table = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        return self._sdist("native", {"pyproject.toml": table, "backend.py": backend, "native.c": source})
+
+    def pure_sdist(self) -> str:
+        """Publish the source distribution ``plain-1.0.tar.gz``, Python alone; its line for the lock file."""
+        files = {"pyproject.toml": MODULE.format(name="plain"), "backend.py": PURE_BACKEND, "code.py": ""}
+        return self._sdist("plain", files)
+
+    def _sdist(self, name: str, files: dict[str, str]) -> str:
         buffer = io.BytesIO()
+        information = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
         with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-            for name, text in {
-                "PKG-INFO": "Metadata-Version: 2.1\nName: native\nVersion: 1.0\n",
-                "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
-                "backend.py": backend,
-                "native.c": source,
-            }.items():
-                member = tarfile.TarInfo(f"native-1.0/{name}")
+            for file, text in {"PKG-INFO": information, **files}.items():
+                member = tarfile.TarInfo(f"{name}-1.0/{file}")
                 member.size = len(text)
                 archive.addfile(member, io.BytesIO(text.encode()))
-        return self._publish("native-1.0.tar.gz", buffer.getvalue(), "native==1.0")
+        return self._publish(f"{name}-1.0.tar.gz", buffer.getvalue(), f"{name}==1.0")
 
     def _publish(self, filename: str, content: bytes, requirement: str) -> str:
         self.files[filename] = content

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -246,6 +247,25 @@ def test_a_file_that_is_not_what_it_should_be_is_refused_and_nothing_taken_in(
     rewrite(app.directory / "b.tar", change)
     assert said in app.fab("bundle.import", "b.tar", expect=3)
     assert not [path for path in app.cache.rglob("*") if path.is_file()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's compiled files are read")
+def test_an_imported_wheel_that_is_not_what_its_name_says_is_refused_unless_accepted_here(
+    tmp_path: Path, index: Index
+) -> None:
+    app = Project(tmp_path, index)
+    app.lock(index.lying_wheel(), index.wheel("one", "1.0"))
+    configure(app, accept_wheels=["liar"])
+    app.fab("create-bundle")
+    app.fab("bundle.export", "b.tar")
+    app.cache = app.cache.with_name("another machine")
+    configure(app)
+    assert "liar 1.0: liar/program: compiled for " in app.fab("bundle.import", "b.tar", expect=3)
+    assert not [path for path in app.cache.rglob("*") if path.is_file()]
+    configure(app, accept_wheels=["liar"])
+    assert "warning: liar 1.0: liar/program: compiled for " in app.fab("bundle.import", "b.tar")
+    configure(app)
+    assert "liar 1.0: liar/program: compiled for " in app.fab("create-bundle", expect=3)
 
 
 def test_a_file_that_is_cut_off_compressed_or_none_is_refused(app: Project) -> None:

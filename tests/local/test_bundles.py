@@ -165,11 +165,18 @@ def test_what_has_only_a_source_distribution_is_refused_for_a_foreign_target(pro
     project.target("{python: '3.12', platform: manylinux_2_36_armv7l}")
     project.lock(index.sdist(), index.wheel("one", "1.0"))
     said = project.create(expect=3)
-    assert "no wheel for cp312-manylinux_2_36_armv7l: native 1.0" in said
+    assert "no wheel for cp312-manylinux_2_36_armv7l: native 1.0 (native-1.0/native.c is to be compiled)" in said
     assert "  native: this machine is " in said
     assert "  zig: " in said
     assert "they have to be built from source: run fab create-bundle on a machine like the hosts," in said
     assert "configure another builder (deploy.builders), or lock versions that have wheels" in said
+
+
+def test_python_alone_is_built_here_for_a_foreign_target(project: Project, index: Index) -> None:
+    project.target("{python: '3.12', platform: manylinux_2_36_armv7l}")
+    project.lock(index.pure_sdist(), index.wheel("one", "1.0"))
+    assert "plain 1.0: built from source by native" in project.create()
+    assert "2 wheels" in project.create()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux's compiled files are read")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests import wheels
 from tests.local.conftest import SSHD, Client, LocalProject, LoopbackHost
 
+OPENED = r"\d modules? opens?"
 GOOD = "int PyInit__native(void) { return 0; }"
 UNDEFINED = "int nobody_has_this(void); int PyInit__native(void) { return nobody_has_this(); }"
 CRASH = "#include <stdlib.h>\n__attribute__((constructor)) static void f(void) { abort(); }"
@@ -117,7 +119,7 @@ def test_a_venv_is_opened_once_and_code_is_read_once(serving: LocalProject) -> N
     assert len(before["known"]["venvs"]) == 1
     said = accepted(serving)
     assert "imports resolve" in said
-    assert "modules open" not in said
+    assert not re.search(OPENED, said)
     after = json.loads(memory.read_text())
     assert before["files"] == after["files"]
     assert len(after["known"]["code"]) == 2
@@ -126,7 +128,7 @@ def test_a_venv_is_opened_once_and_code_is_read_once(serving: LocalProject) -> N
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"made_by": []}', "\0"])
 def test_a_damaged_memory_is_made_again(serving: LocalProject, damage: str) -> None:
     (serving.base / ".deploy/checks.json").write_text(damage)
-    assert "modules open" in accepted(serving)
+    assert re.search(OPENED, accepted(serving))
 
 
 @compiled

@@ -60,7 +60,8 @@ def test_a_deployignore_names_what_stays_behind_as_a_gitignore_does(tmp_path: Pa
 def test_of_several_ignore_files_the_nearest_has_the_last_word(tmp_path: Path) -> None:
     write(tmp_path, {
         ".deployignore": "*.txt\n/sub/here\n", "a.txt": "", "sub/.deployignore": "!b.txt\n/deep/only\n",
-        "sub/b.txt": "", "sub/c.txt": "", "sub/here": "", "sub/deep/only": "", "sub/deep/.deployignore": "b.txt", "sub/deep/b.txt": "",
+        "sub/b.txt": "", "sub/c.txt": "",
+        "sub/here": "", "sub/deep/only": "", "sub/deep/.deployignore": "b.txt", "sub/deep/b.txt": "",
         "deep/only": "",
     })  # fmt: skip
     assert files(take(tmp_path)) == ["deep/only", "sub/b.txt"]
@@ -179,3 +180,10 @@ def test_a_change_of_what_stays_behind_is_none(repository: Path) -> None:
     taken = take(repository, ["docs"], ["media"])
     assert taken.changes == ()
     assert "-dirty" not in taken.revision
+
+
+def test_what_was_built_comes_out_of_a_directory_that_git_ignores_and_nothing_else_does(repository: Path) -> None:
+    write(repository, {"dist/app.js": "", "dist/app.js.map": "", "dist/deep/x": "", "kept.log": ""})
+    taken = take(repository, [], [], ["dist", "dist/app.js"], gitignore=True)
+    assert files(taken) == ["app.py", "dist/app.js", "kept.log"]
+    assert taken.changes == ()

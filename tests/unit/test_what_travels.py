@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import BuildError, ConfigurationError
+from deploy.source import outputs
 from deploy.source.snapshot import take
 
 
@@ -108,3 +109,26 @@ def test_what_is_no_file_is_refused_all_of_it_by_name(code: Path) -> None:
         "media",
         "media/logo.svg",
     ]
+
+
+def test_what_was_built_travels_whatever_excludes_it_but_secrets_do_not(code: Path) -> None:
+    (code / "static/js").mkdir(parents=True)
+    for name in ("static/js/app.js", "static/.env", "static/other.txt", "odd[1].css", ".hidden.css"):
+        (code / name).touch()
+    (code / "static/js/link").symlink_to("../other.txt")
+    (code / "media/built.txt").touch()
+    built = outputs.below(code, code, ["static/js", "static/.env", "*.css", "odd[1].css", "media/*", "nosuch/**"])
+    travels = [item.path for item in take(code, ["*"], ["media/photos"], built).entries]
+    assert travels == [
+        ".hidden.css", "media", "media/built.txt", "media/logo.svg", "odd[1].css",
+        "static", "static/js", "static/js/app.js", "static/js/link",
+    ]  # fmt: skip
+
+
+def test_what_was_built_outside_the_source_or_behind_a_link_stays(code: Path) -> None:
+    (code / "src").mkdir()
+    (code / "elsewhere").mkdir()
+    for name in ("src/app.js", "beside.js", "elsewhere/far.js"):
+        (code / name).touch()
+    (code / "src/way").symlink_to(code / "elsewhere")
+    assert outputs.below(code / "src", code, ["**/*.js"]) == ["app.js"]
