@@ -130,12 +130,12 @@ def create_bundle(c, limit=None, target=None):  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c, limit), target)
 
 
-@task(klass=FleetTask, auto_shortflags=False)
-def build(c):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help={"force": "Those commands too whose inputs did not change."})
+def build(c, force=False):  # type: ignore[no-untyped-def]
     """Run the commands of `deploy.build` here, and touch no host."""
     from .flows.making import build as flow
 
-    flow(_config(c), _options(c))
+    flow(_config(c), _options(c), force=force)
 
 
 @task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)

@@ -11,7 +11,8 @@ from ..errors import ConnectionFailed, DeployError, Interrupted, NotRolledBack, 
 from ..fleet import parallel
 from ..host.connection import Host
 from ..service import manager
-from .migrating import in_release
+from . import hooking
+from .commands import GRACE_S, LATE, LEEWAY_S, in_release
 from .run import Run
 
 Releases = Mapping[Host, str]
@@ -32,17 +33,49 @@ def activate(run: Run, releases: Releases) -> None:
     :raises NotRolledBack: it failed, and some host could not be brought back.
     """
     try:
-        _, failures = parallel.attempt(list(releases), lambda host: _activate_one(run, host, releases[host]))
+        _switch_and_restart(run, releases)
     except (KeyboardInterrupt, Interrupted) as interrupt:
         run.report.warn("interrupted while activating: going back to the former release")
         told = revert(run, releases, DeployError("interrupted"))
         raise Interrupted(f"interrupted; {told}") from interrupt
-    if failures:
-        cause = combine(list(failures.values()))
-        run.report.warn("going back to the former release")
-        told = revert(run, releases, cause)
-        kept = f"the failed release is kept for inspection ({', '.join(sorted(set(releases.values())))})"
-        raise because(RolledBack, f"{cause.what}; {told}", cause, hint=kept)
+    except DeployError as cause:
+        raise gone_back(run, releases, cause) from None
+
+
+def gone_back(run: Run, releases: Releases, cause: DeployError) -> DeployError:
+    """Bring all hosts back from *releases*; what to tell of it.
+
+    :raises NotRolledBack: some host could not be brought back.
+    """
+    run.report.warn("going back to the former release")
+    told = revert(run, releases, cause)
+    kept = f"the failed release is kept for inspection ({', '.join(sorted(set(releases.values())))})"
+    return because(RolledBack, f"{cause.what}; {told}", cause, hint=kept)
+
+
+def _switch_and_restart(run: Run, releases: Releases) -> None:
+    hosts = list(releases)
+    if hooking.any_at(run, "after_activate", "before_restart"):
+        parallel.each(hosts, lambda host: switch(run, host, releases[host]))
+        hooking.reach(run, "after_activate", releases, DeployError)
+        _restart_with_hooks(run, releases)
+        return
+    parallel.each(hosts, lambda host: _activate_one(run, host, releases[host]))
+    if served := _served(run, releases):
+        hooking.reach(run, "after_restart", served, DeployError)
+
+
+def _restart_with_hooks(run: Run, releases: Releases) -> None:
+    if served := _served(run, releases):
+        hooking.reach(run, "before_restart", served, DeployError)
+    parallel.each(list(releases), lambda host: restart_and_look(run, host, releases[host]))
+    if served:
+        hooking.reach(run, "after_restart", served, DeployError)
+
+
+def _served(run: Run, releases: Releases) -> Releases:
+    """Those of the hosts that have a service to restart."""
+    return {host: release for host, release in releases.items() if run.service(host)}
 
 
 def _activate_one(run: Run, host: Host, release: str) -> None:
@@ -55,15 +88,16 @@ def reboot(run: Run, live: Releases, unproven: Releases) -> None:
 
     :param unproven: of *live*, the releases that never were good: these go back where it fails.
     """
-    _, failures = parallel.attempt(list(live), lambda host: restart_and_look(run, host, live[host]))
-    if not failures:
-        return
-    cause = combine(list(failures.values()))
-    if not unproven:
-        stays = f"the live release was good before, so it stays; {run.fab('rollback')} goes to the one before it"
-        raise NotRolledBack(cause.what, where=cause.where, output=cause.output, hint=stays, parts=cause.parts)
-    told = revert(run, unproven, cause)
-    raise because(RolledBack, f"{cause.what}; {told}", cause)
+    try:
+        _restart_with_hooks(run, live)
+    except Interrupted:
+        raise
+    except DeployError as cause:
+        if not unproven:
+            stays = f"the live release was good before, so it stays; {run.fab('rollback')} goes to the one before it"
+            raise because(NotRolledBack, cause.what, cause, hint=stays) from None
+        told = revert(run, unproven, cause)
+        raise because(RolledBack, f"{cause.what}; {told}", cause) from None
 
 
 def switch(run: Run, host: Host, release: str) -> None:
@@ -89,17 +123,20 @@ def restart(run: Run, host: Host, release: str, *, insist: bool = False) -> None
     service = run.service(host)
     if service is None:
         return
-    command = manager.restart(service, host.base_path, in_release(host, release))
+    command = manager.restart(service, host.base_path, in_release(host, release, service.timeout))
+    limit_s = service.timeout + GRACE_S + LEEWAY_S
     with run.report.step("restart", host.name) as step:
-        result = host.run(str(command), user=command.user or host.deploy_user)
+        result = host.run(str(command), user=command.user or host.deploy_user, timeout_s=limit_s)
         if not result.ok and insist and (forget := manager.forget_failures(service)):
             step.progress("waiting until systemd lets it be started again")
             if not host.run(str(forget), user=forget.user or host.deploy_user).ok:
                 time.sleep(START_LIMIT_S)  # sudo may allow the restart alone
-            result = host.run(str(command), user=command.user or host.deploy_user)
+            result = host.run(str(command), user=command.user or host.deploy_user, timeout_s=limit_s)
         if not result.ok:
+            late = result.late or (command.configured and result.exited in LATE)
+            problem = f"took longer than {service.timeout:g} s" if late else f"failed (exit {result.exited})"
             raise NotHealthy(
-                f"the restart failed (exit {result.exited}): {command.configured or command}",
+                f"the restart {problem}: {command.configured or command}",
                 where=host.name,
                 output=_why(host, service) or result.output,
                 hint=f"to see it again there: {command}" if command.configured else "",
@@ -218,8 +255,9 @@ def _former(run: Run, host: Host, release: str) -> str:
 def settle(run: Run, releases: Releases, entry: dict[str, Any], *, clean: bool) -> None:
     """Record that the releases are good, write the journal, clean up. None of it may fail what was deployed."""
 
-    # With one host, the lock that lies on it is let go of in the same round trip.
-    last = run.lock.last_request() if run.lock and list(releases) == [run.primary] else []
+    # With one host, the lock that lies on it is let go of in the same round trip, if no hook follows.
+    free = not hooking.any_at(run, "after_deploy", "after_rollback")
+    last = run.lock.last_request() if run.lock and free and list(releases) == [run.primary] else []
 
     def finish(host: Host) -> None:
         release = releases[host]

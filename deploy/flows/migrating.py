@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import shlex
 
-from ..errors import MigrationFailed
-from ..host.bootstrap import program
-from ..host.connection import Host
+from ..errors import MigrationFailed, StagingFailed
+from . import hooking
+from .commands import in_release, there
 from .run import Run
 
 
-def in_release(host: Host, release: str) -> list[str]:
-    """The words that run a shell command, given as one more word, inside a release of *host*."""
-    path = f"{host.base_path}/.deploy/{program().file_name}"
-    return [host.python, "-I", "-S", path, "run", host.base_path, release]
-
-
 def migrate(run: Run, release: str) -> None:
-    """Run the migration command, if there is one.
+    """Run the migration command, if there is one, and the hooks around it.
 
+    :raises StagingFailed: a hook failed.
     :raises MigrationFailed: it did not exit with 0; with the end of its output.
     :raises Locked: the deploy lock was lost; it did not run.
     """
     if run.settings.migrate is None:
         return
+    releases = dict.fromkeys(run.hosts, release)
+    hooking.reach(run, "before_migrate", releases, StagingFailed)
     run.assert_locked()
-    host = run.primary
-    command = shlex.join([*in_release(host, release), run.settings.migrate.command])
+    host, timeout_s = run.primary, run.settings.migrate.timeout
+    command = shlex.join([*in_release(host, release, timeout_s), run.settings.migrate.command])
     with run.report.step("migrate", host.name) as step:
-        result = host.run(command, user=host.deploy_user)
-        if not result.ok:
+        problem, result = there(host, command, timeout_s)
+        if problem:
             raise MigrationFailed(
-                f"the migration failed (exit {result.exited}); nothing was activated",
+                f"the migration {problem}; nothing was activated",
                 where=host.name,
                 output=result.output,
                 hint=f"to see it again there: {command}",
             )
         last = result.output.splitlines()[-1].strip() if result.output else ""
         step.outcome = "migrated" + (f": {last}" if last else "")
+    hooking.reach(run, "after_migrate", releases, StagingFailed)

@@ -16,6 +16,7 @@ from ..host.connection import Host
 from ..hostside import tree
 from ..source import outputs, rsync, stream
 from ..source.snapshot import Snapshot, files, listed, shown, take
+from ..source.snapshot import revision as revision_of
 from .run import Run
 
 STREAM_AT_MOST = 1 << 15
@@ -41,6 +42,11 @@ def tell(run: Run, code: Snapshot) -> None:
         run.report.say(f"not committed: {files(len(code.changes))}: {names}")
     if code.doubt:
         run.report.warn(f"the revision is not known: {code.doubt}")
+
+
+def revision(run: Run) -> str:
+    """The commit that would be pushed now, '' where there is none: for what runs before there is a snapshot."""
+    return revision_of(relative_to(run.directory, run.settings.source.path).resolve())
 
 
 def new_identifier(run: Run, code: Snapshot) -> str:

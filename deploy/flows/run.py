@@ -46,6 +46,8 @@ class Run:
     :ivar hosts: in the stage's order, narrowed by ``--limit``.
     :ivar facts: what the last probe found on each host.
     :ivar found: what a host said of itself while it was asked for something else; the next probe takes it.
+    :ivar revision: of the code that is pushed, once it is known.
+    :ivar begun: the release that the run is about, on each host, once it is known.
     :ivar primary: where migrations run and the deploy lock lies; not narrowed.
     """
 
@@ -60,6 +62,8 @@ class Run:
     lock: DeployLock | None = None
     facts: dict[Host, dict[str, Any]] = field(default_factory=dict)
     found: dict[Host, dict[str, Any]] = field(default_factory=dict)
+    revision: str = ""
+    begun: dict[Host, str] = field(default_factory=dict)
 
     @property
     def everyone(self) -> list[Host]:

@@ -83,6 +83,14 @@ def take(
     return Snapshot(root, entries, digest, known.commit + ("-dirty" if changes else ""), changes)
 
 
+def revision(root: Path) -> str:
+    """The commit that *root* is a working tree of, before anybody looked at what travels; '' where it is none."""
+    known, _ = _working_tree(root, False)
+    if known is None or not known.commit:
+        return ""
+    return known.commit + ("-dirty" if known.changed else "")
+
+
 def _working_tree(root: Path, gitignore: bool) -> tuple[WorkingTree | None, str]:
     """What git says, and why it says nothing where it should."""
     try:
