@@ -13,6 +13,7 @@ from invoke.exceptions import AmbiguousEnvVar, Exit, UncastableEnvVar
 from invoke.tasks import Call, Task
 
 from .errors import ConfigurationError, DeployError, ExitCode
+from .masking import masked
 
 
 class FleetTask(Task):  # type: ignore[type-arg]  # generic only for type checkers
@@ -38,7 +39,7 @@ class FleetTask(Task):  # type: ignore[type-arg]  # generic only for type checke
         except Exit:
             raise
         except Exception:
-            said = traceback.format_exc()
+            said = masked(traceback.format_exc())
             raise Exit(f"this is a defect; please report it with these lines:\n{said}", code=1) from None
 
 

@@ -65,7 +65,9 @@ def _problems(error: ValidationError, stage: str, overrides: Mapping[str, Any]) 
                 yield f"{where}: must be auto, local, or a mapping: files, or python and platform (it is {given!r})"
         else:
             message = _PLAIN.get(kind) or item["msg"].removeprefix("Value error, ")
-            shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool | None) else ""
+            # A value of `env:` may be a secret.
+            scalar = path[:1] != ["env"] and isinstance(given, str | int | float | bool | None)
+            shown = f" (it is {given!r})" if scalar else ""
             yield f"{where}: {message[0].lower()}{message[1:]}{shown}" if path else f"deploy.stages.{stage}.{message}"
 
 

@@ -15,6 +15,7 @@ from .building import Build
 from .bundles import Audit, Builder, Bundle, Index, LocalBuilder, TargetSettings
 from .checks import Check, SystemPackages
 from .code import Shared, Source
+from .environment import Environment
 from .hooking import Hooks
 from .services import Health, Migrate, Service
 
@@ -107,6 +108,11 @@ class Settings(Model):
     source: Source = Field(Source(), description="Where the code comes from.")
     build: list[Build] = Field([], description="Commands that run here, in order, before any host is touched.")
     shared: Shared = Field(Shared(), description="What outlives a release.")
+    env: Environment = Field(
+        {},
+        description="Variables (names to text) for the commands that run on the hosts: `migrate`, hooks, a service's "
+        "`command`. They go before those of `.env`.",
+    )
     migrate: Migrate | None = Field(None, description="Migration of the database.")
     service: Service | None = Field(None, description="What has to be restarted, and how.")
     health: Health | None = Field(None, description="How health is asked.")

@@ -9,10 +9,9 @@ from typing import Any
 
 from ..errors import ConnectionFailed, DeployError, Interrupted, NotRolledBack, RolledBack, because, combine
 from ..fleet import parallel
-from ..host.connection import Host
+from ..host.connection import CommandResult, Host
 from ..service import manager
-from . import hooking
-from .commands import GRACE_S, LATE, LEEWAY_S, in_release
+from . import commands, hooking
 from .run import Run
 
 Releases = Mapping[Host, str]
@@ -123,28 +122,46 @@ def restart(run: Run, host: Host, release: str, *, insist: bool = False) -> None
     service = run.service(host)
     if service is None:
         return
-    command = manager.restart(service, host.base_path, in_release(host, release, service.timeout))
-    limit_s = service.timeout + GRACE_S + LEEWAY_S
+    command = manager.restart(service, host.base_path, commands.by_hand(host, release))
     with run.report.step("restart", host.name) as step:
-        result = host.run(str(command), user=command.user or host.deploy_user, timeout_s=limit_s)
+        result = _tell_manager(run, host, release, command)
         if not result.ok and insist and (forget := manager.forget_failures(service)):
             step.progress("waiting until systemd lets it be started again")
             if not host.run(str(forget), user=forget.user or host.deploy_user).ok:
                 time.sleep(START_LIMIT_S)  # sudo may allow the restart alone
-            result = host.run(str(command), user=command.user or host.deploy_user, timeout_s=limit_s)
+            result = _tell_manager(run, host, release, command)
         if not result.ok:
-            late = result.late or (command.configured and result.exited in LATE)
-            problem = f"took longer than {service.timeout:g} s" if late else f"failed (exit {result.exited})"
             raise NotHealthy(
-                f"the restart {problem}: {command.configured or command}",
+                f"the restart {commands.problem(result, service.timeout)}: {command.configured or command}",
                 where=host.name,
-                output=_why(host, service) or result.output,
+                output=_why(host, service) or hidden(host, result.output),
                 hint=f"to see it again there: {command}" if command.configured else "",
             )
         step.outcome = f"restarted ({command})" if len(str(command)) < 60 else "restarted"
 
 
+def _tell_manager(run: Run, host: Host, release: str, command: manager.ServiceCommand) -> CommandResult:
+    timeout_s = run.service(host).timeout
+    if command.inside:
+        return commands.execute(run, host, release, command.inside, timeout_s=timeout_s)
+    return host.run(str(command), user=command.user or host.deploy_user, timeout_s=timeout_s)
+
+
+def hidden(host: Host, output: str) -> str:
+    """What a program of the host said, without the values of `.env`; nothing where they cannot be known."""
+    if not output:
+        return ""
+    try:
+        return str(host.call("mask", texts=[output])["texts"][0])
+    except DeployError:
+        return ""
+
+
 def _why(host: Host, service: Any) -> str:
+    return hidden(host, _state(host, service))
+
+
+def _state(host: Host, service: Any) -> str:
     question = manager.inspect(service)
     if question is None:
         return ""
@@ -278,7 +295,7 @@ def settle(run: Run, releases: Releases, entry: dict[str, Any], *, clean: bool) 
 
 def cleanup(run: Run, host: Host) -> str:
     """Remove old releases, venvs and wheels of one host; in words, '' where nothing went."""
-    return _removed(run, host, host.call("cleanup", keep=run.settings.keep_releases))
+    return _removed(run, host, host.call("cleanup", keep=run.settings.keep_releases, thorough=True))
 
 
 def _removed(run: Run, host: Host, gone: dict[str, Any]) -> str:
@@ -288,6 +305,8 @@ def _removed(run: Run, host: Host, gone: dict[str, Any]) -> str:
     parts = [
         f"{count} {kind.rstrip('s') if count == 1 else kind}" for kind in kinds if (count := len(gone.get(kind, ())))
     ]
+    if freed := int(gone.get("repository", 0)) >> 20:
+        parts.append(f"{freed} MiB of the repository")
     return f"removed {', '.join(parts)}" if parts else ""
 
 

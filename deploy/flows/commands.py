@@ -1,25 +1,14 @@
-"""Commands of the user's, here and on a host: output as it comes, a time limit, and an end for all they started."""
+"""Commands of the user's on a host: what they are given, how they are run, and how a person runs them again there."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
 import shlex
-import signal
-import subprocess
-import threading
 import time
-from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
-from ..errors import SHOWN_LINES
 from ..host.bootstrap import program
 from ..host.connection import CommandResult, Host
-from ..host.hearing import Say
-from ..masking import masked
+from .run import Run
 
 GRACE_S = 5.0
 """How long what is told to end may take, until it is killed."""
@@ -28,163 +17,75 @@ LEEWAY_S = 10.0
 """How much later than on the host itself a command's time is over here."""
 
 LATE = (124, 137)
-"""Exit statuses of what timeout(1), or the host program, ended or killed."""
-
-_CONTROLS = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)|[\x00-\x08\x0b-\x1f\x7f]")
-_SECRET = re.compile(r"PASS(WORD|WD|PHRASE)|SECRET|TOKEN|CREDENTIAL|(API|ACCESS|PRIVATE|SIGNING)_?KEY", re.IGNORECASE)
-_SHORTEST_SECRET = 6
+"""Exit statuses of what timeout(1) ended or killed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended.
+def environment(run: Run, host: Host, release: str) -> dict[str, str]:
+    """The variables of a command that the deploy knows; on the host, `.env` and the release's venv come to them.
 
-    :ivar problem: what went wrong, in words; '' where it exited with 0.
-    :ivar output: the last lines that it said.
+    Those of ``env:`` go before all but what the deploy says of itself.
     """
+    known = {"DEPLOY_STAGE": run.stage, "DEPLOY_HOST": host.name, "DEPLOY_BASE": host.base_path}
+    return {**run.settings.env, **known, **({"DEPLOY_RELEASE": release} if release else {})}
 
-    problem: str
-    output: str
 
-
-def here(
+def execute(
+    run: Run,
+    host: Host,
+    release: str,
     command: str,
-    directory: Path,
-    variables: Mapping[str, str],
-    timeout_s: float | None,
-    say: Say,
-) -> Ended:
-    """Run *command* with ``/bin/sh -c`` on this machine, without standard input.
+    *,
+    user: str = "",
+    more: Mapping[str, str] | None = None,
+    timeout_s: float | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> CommandResult:
+    """Run a command of the user's in *release* ('' for the base path) on *host*, with its environment.
 
-    Whatever ends it (time, an interrupt, its own exit), nothing that writes to its output goes on.
-
-    :param variables: what its environment has besides our own.
-    :param say: called with each line as it comes, from another thread; secrets of our environment are taken out.
+    :param user: '' for the deploy user.
+    :param more: variables beside those of :func:`environment`, such as what a hook is told.
+    :param timeout_s: it is ended after so many seconds, with all that it started.
+    :param progress: is told each line of output as it comes.
+    :returns: its exit status (-1 where it was ended) and its last lines, without secrets.
+    :raises ConnectionFailed: the connection was lost; the command may go on there.
+    :raises HostFailure: it could not be started.
     """
-    running = _Running(command, directory, variables, say)
-    problem = ""
-    try:
-        running.start()
-        status = running.child.wait(timeout_s)
-        # What it left behind may hold its output open for ever.
-        running.reader.join(1)
-        if status:
-            problem = failure(status)
-    except subprocess.TimeoutExpired:
-        problem = f"took longer than {timeout_s:g} s"
-    except OSError as error:
-        problem = f"did not start ({error.strerror})"
-    finally:
-        running.end()
-    return Ended(problem, "\n".join(running.last))
+    env = {**environment(run, host, release), **(more or {})}
+    return host.command(release, command, env, user=user, timeout_s=timeout_s, progress=progress)
 
 
-class _Running:
-    """A command that runs here: begun and read in a thread of its own.
+def execute_as_root(
+    host: Host, line: str, timeout_s: float, progress: Callable[[str], None] | None = None
+) -> CommandResult:
+    """Run a line of :func:`as_root` on *host*, through Fabric's sudo.
 
-    Signals interrupt the main thread only, so one that comes while a process is being made does not lose it.
+    :returns: as :func:`execute`; it may still run where it did not even end by itself.
+    :raises ConnectionFailed: the connection was lost, or sudo refuses.
     """
-
-    def __init__(self, command: str, directory: Path, variables: Mapping[str, str], say: Say) -> None:
-        self.last: deque[str] = deque(maxlen=SHOWN_LINES)
-        self.reader = threading.Thread(target=self._work, daemon=True)
-        self._command = command
-        self._directory = directory
-        self._environment = {**os.environ, **variables}
-        self._say = say
-        self._begun = threading.Event()
-        self._over = threading.Event()
-        self._child: subprocess.Popen[str] | OSError | None = None
-
-    @property
-    def child(self) -> subprocess.Popen[str]:
-        assert isinstance(self._child, subprocess.Popen)
-        return self._child
-
-    def start(self) -> None:
-        """
-        :raises OSError: there is no such directory, no shell, or no process to be had.
-        """
-        self.reader.start()
-        self._begun.wait()
-        if isinstance(self._child, OSError):
-            raise self._child
-
-    def end(self) -> None:
-        """End what still runs of it, and hear no more of it."""
-        if self.reader.ident is not None:
-            self._begun.wait()
-        if isinstance(self._child, subprocess.Popen):
-            if self._child.returncode is None or self.reader.is_alive():
-                _end(self._child)
-            self.reader.join(1)
-        self._over.set()
-
-    def _work(self) -> None:
-        try:
-            child = subprocess.Popen(
-                ["/bin/sh", "-c", self._command],
-                cwd=self._directory,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                start_new_session=True,  # so that it can be ended with all that it started
-            )
-            self._child = child
-        except OSError as error:
-            self._child = error
-            return
-        finally:
-            self._begun.set()
-        clean = Cleaner(os.environ)
-        assert child.stdout is not None
-        for line in child.stdout:
-            if self._over.is_set():
-                return  # a process that left the session still holds the output
-            said = clean(line.rstrip())
-            self.last.append(said)
-            self._say(said)
+    start = time.monotonic()
+    result = host.run(line, user="root", timeout_s=timeout_s + GRACE_S + LEEWAY_S, say=progress)
+    late = result.late or (result.exited in LATE and time.monotonic() - start >= timeout_s)
+    return CommandResult(-1, result.output) if late else result
 
 
-def failure(status: int) -> str:
-    """An exit status in words."""
-    if status < 0:
-        with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(-status).name}"
-    return f"failed (exit {status})"
+def problem(result: CommandResult, timeout_s: float | None) -> str:
+    """What went wrong with a command, in words; '' where nothing did."""
+    if result.ok:
+        return ""
+    return (
+        f"took longer than {timeout_s:g} s" if result.exited == -1 and timeout_s else f"failed (exit {result.exited})"
+    )
 
 
-def _end(child: subprocess.Popen[str]) -> None:
-    """End *child* and all of its session that did not leave it: asked first, then killed."""
-    try:
-        _signal(child, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE_S)
-    finally:
-        _signal(child, signal.SIGKILL)
-        child.wait()
+def by_hand(host: Host, release: str, more: Mapping[str, str] | None = None) -> list[str]:
+    """The words that run a shell command, given as one more word, inside a release of *host*: for a person there.
 
-
-def _signal(child: subprocess.Popen[str], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, number)
-
-
-def in_release(
-    host: Host, release: str, timeout_s: float | None = None, variables: Mapping[str, str] | None = None
-) -> list[str]:
-    """The words that run a shell command, given as one more word, inside a release of *host* as the deploy user.
-
-    :param release: '' for the base path, with no venv and no `.env`.
-    :param variables: what its environment has besides; seen in the list of processes, so no secrets.
+    :param release: '' for the base path.
+    :param more: further variables; no secrets.
     """
     path = f"{host.base_path}/.deploy/{program().file_name}"
-    limit = ["--timeout", f"{timeout_s:g}"] if timeout_s else []
-    told = [word for name, value in (variables or {}).items() for word in ("--set", f"{name}={value}")]
-    return [host.python, "-I", "-S", path, "run", *limit, *told, host.base_path, release]
+    told = [word for name, value in (more or {}).items() for word in ("--set", f"{name}={value}")]
+    return [host.python, "-I", "-S", path, "run", *told, host.base_path, release]
 
 
 def as_root(host: Host, directory: str, command: str, timeout_s: float, variables: Mapping[str, str]) -> list[str]:
@@ -198,39 +99,15 @@ def as_root(host: Host, directory: str, command: str, timeout_s: float, variable
     return ["sh", "-c", script]
 
 
-def there(
-    host: Host, line: str, timeout_s: float | None, user: str = "", say: Say | None = None
-) -> tuple[str, CommandResult]:
-    """Run *line* on *host* as *user* ('' for the deploy user).
-
-    :param timeout_s: what the line itself knows as its limit; some seconds later it is given up here.
-    :param say: called with each line of output as it comes.
-    :returns: what went wrong, in words, '' where it exited with 0; and how it ended.
-    :raises ConnectionFailed: the connection was lost, or sudo refuses.
-    """
-    clean = Cleaner({})
-    start = time.monotonic()
-    given_up_s = timeout_s + GRACE_S + LEEWAY_S if timeout_s else None
-    result = host.run(
-        line, user=user or host.deploy_user, timeout_s=given_up_s, say=say and (lambda text: say(clean(text)))
-    )
-    if result.late:
-        return f"took longer than {timeout_s:g} s, and may still run", result
-    if timeout_s and result.exited in LATE and time.monotonic() - start >= timeout_s:
-        return f"took longer than {timeout_s:g} s", result
-    return ("" if result.ok else failure(result.exited)), result
+def again(run: Run, host: Host, release: str, command: str, more: Mapping[str, str] | None = None) -> str:
+    """How to see again what a command does, as a hint."""
+    line = shlex.join([*by_hand(host, release, more), command])
+    names = ", ".join(run.settings.env)
+    without = f"\n(deploy.env is not there by itself: set {names} before)" if names else ""
+    who = f" (as {host.deploy_user})" if host.deploy_user != host.login else ""
+    return f"to see it again there{who}: {line}{without}"
 
 
-class Cleaner:
-    """Makes a line of output fit to be shown and kept: no control characters, and none of *environment*'s secrets."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        values = {
-            value for name, value in environment.items() if _SECRET.search(name) and len(value) >= _SHORTEST_SECRET
-        }
-        self._secrets = sorted(values, key=len, reverse=True)
-
-    def __call__(self, line: str) -> str:
-        for secret in self._secrets:
-            line = line.replace(secret, "***")
-        return masked(_CONTROLS.sub("", line))
+def names(run: Run) -> str:
+    """`` with NAME, NAME of deploy.env``, for a dry run; '' where there are none."""
+    return f" with {', '.join(run.settings.env)} of deploy.env" if run.settings.env else ""

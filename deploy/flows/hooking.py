@@ -29,7 +29,7 @@ from ..hooks import FunctionHook, Release
 from ..host.connection import Host
 from ..host.hearing import Heard
 from ..masking import masked
-from . import commands
+from . import commands, here
 from .run import Run
 
 Releases = Mapping[Host, str]
@@ -105,27 +105,29 @@ def _there(
 def _command_there(
     run: Run, host: Host, point: str, hook: Hook, told: Mapping[str, str], release: Release, kind: type[DeployError]
 ) -> None:
-    user, line = _line(host, hook, told, release)
-    if point in WITHOUT_A_RELEASE:
-        host.call("records")  # on a new host the program that runs the line is put there with the first question
-    problem, result = commands.there(host, line, hook.timeout, user, lambda text: run.report.say(text, host.name))
-    if problem:
+    def say(line: str) -> None:
+        run.report.say(clean(line), host.name)
+
+    clean = here.Cleaner({})
+    identifier = release.identifier if release.path else ""
+    if hook.sudo:
+        line = _line(host, hook, told, release)
+        result = commands.execute_as_root(host, line, hook.timeout, say)
+        hint = f"to see it again there (as root): {line}"
+    else:
+        result = commands.execute(run, host, identifier, hook.command, more=told, timeout_s=hook.timeout, progress=say)
+        hint = commands.again(run, host, identifier, hook.command, told)
+    if problem := commands.problem(result, hook.timeout):
         raise kind(
-            f"the hook {point} {problem}: {hook.command}",
-            where=host.name,
-            output=result.output,
-            hint=f"to see it again there: {line}",
+            f"the hook {point} {problem}: {hook.command}", where=host.name, output=clean.text(result.output), hint=hint
         )
 
 
-def _line(host: Host, hook: Hook, told: Mapping[str, str], release: Release) -> tuple[str, str]:
-    """Who runs a command on *host*, and the line for it."""
+def _line(host: Host, hook: Hook, told: Mapping[str, str], release: Release) -> str:
+    """A command as a line for *host*: what root runs, and what a person may run there as the deploy user."""
     if hook.sudo:
-        directory = release.path or host.base_path
-        return "root", shlex.join(commands.as_root(host, directory, hook.command, hook.timeout, told))
-    identifier = release.identifier if release.path else ""
-    words = commands.in_release(host, identifier, hook.timeout, told)
-    return host.deploy_user, shlex.join([*words, hook.command])
+        return shlex.join(commands.as_root(host, release.path or host.base_path, hook.command, hook.timeout, told))
+    return shlex.join([*commands.by_hand(host, release.identifier if release.path else "", told), hook.command])
 
 
 def _here(
@@ -144,8 +146,8 @@ def _here(
     with run.report.step(point, "here") as step:
         if isinstance(hook, Hook):
             names = ",".join(host.name for host in releases or run.hosts)
-            told = {**variables(release, point), **also, "DEPLOY_HOSTS": names}
-            ended = commands.here(hook.command, run.directory, told, hook.timeout, say)
+            told = {**run.settings.env, **variables(release, point), **also, "DEPLOY_HOSTS": names}
+            ended = here.run(hook.command, run.directory, told, hook.timeout, say)
             if ended.problem:
                 raise kind(f"the hook {point} {ended.problem}: {hook.command}", where="here", output=ended.output)
         else:
@@ -240,7 +242,8 @@ def _show(run: Run, point: str, hook: Hook | FunctionHook, releases: Releases) -
     else:
         for host in _hosts(run, point, hook, releases):
             release = about(run, host, point, releases[host])
-            user, line = _line(host, hook, variables(release, point), release)
+            user = "root" if hook.sudo else f"{host.deploy_user}{commands.names(run)}"
+            line = _line(host, hook, variables(release, point), release)
             run.report.say(f"would run at {point} as {user}: {masked(line)}", host.name)
 
 

@@ -12,7 +12,7 @@ from ..errors import CheckFailed, by_host, combine
 from ..fleet import parallel
 from ..host.connection import Host
 from ..source.snapshot import files
-from . import bundling, fitting, matching, plan, probing
+from . import bundling, fitting, matching, plan, probing, pushing
 from .run import Options, Run, opened
 
 
@@ -56,9 +56,13 @@ def _row(facts: dict[str, Any]) -> list[str]:
 
 
 def _revision(record: Mapping[str, Any]) -> str:
-    """The commit; with how many files no commit held, where there were such."""
+    """The revision; and the tag or branch it was asked for by, or how many files no commit held."""
+    asked = str(record.get("asked") or "")
+    revision = str(record.get("revision", ""))
+    if asked and not str(record.get("commit", "")).startswith(asked):
+        return f"{revision} ({asked})"
     count = record.get("changes", {}).get("count", 0)
-    return f"{record.get('revision', '')} ({files(count)})" if count else str(record.get("revision", ""))
+    return f"{revision} ({files(count)})" if count else revision
 
 
 def check(config: Config, options: Options) -> None:
@@ -88,6 +92,8 @@ def check(config: Config, options: Options) -> None:
             run.report.say(said, host.name)
         if problems:
             raise CheckFailed(f"a deploy would fail:\n{by_host(problems)}", hint=fitting.hint(run) if libraries else "")
+        if told := pushing.other_way(run):
+            run.report.warn(told)
         matching.warn(run)
         targets = bundling.targets(run).values()
         plan.show_bundles(run, targets)

@@ -15,7 +15,7 @@ from ..config import Build
 from ..errors import BuildError
 from ..masking import masked
 from ..source import freshness
-from . import commands, hooking, pushing
+from . import here, hooking, pushing
 from .run import Options, Run, opened
 
 LOGS = 20
@@ -86,7 +86,7 @@ def _run(run: Run, number: int, build: Build, variables: dict[str, str], log: Lo
             log.write(line)
             run.report.say(line, "here")
 
-        ended = commands.here(build.command, run.directory, variables, build.timeout, say)
+        ended = here.run(build.command, run.directory, variables, build.timeout, say)
         problem = f"the command {ended.problem}" if ended.problem else ""
         if not problem and (lacking := freshness.lacking(run.directory, build.outputs)):
             problem = f"the command went well, but did not make {_list(lacking)}"

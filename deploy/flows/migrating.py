@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-
 from ..errors import MigrationFailed, StagingFailed
-from . import hooking
-from .commands import in_release, there
+from . import commands, hooking
 from .run import Run
 
 
@@ -23,15 +20,15 @@ def migrate(run: Run, release: str) -> None:
     hooking.reach(run, "before_migrate", releases, StagingFailed)
     run.assert_locked()
     host, timeout_s = run.primary, run.settings.migrate.timeout
-    command = shlex.join([*in_release(host, release, timeout_s), run.settings.migrate.command])
+    command = run.settings.migrate.command
     with run.report.step("migrate", host.name) as step:
-        problem, result = there(host, command, timeout_s)
-        if problem:
+        result = commands.execute(run, host, release, command, timeout_s=timeout_s, progress=step.progress)
+        if not result.ok:
             raise MigrationFailed(
-                f"the migration {problem}; nothing was activated",
+                f"the migration {commands.problem(result, timeout_s)}; nothing was activated",
                 where=host.name,
                 output=result.output,
-                hint=f"to see it again there: {command}",
+                hint=commands.again(run, host, release, command),
             )
         last = result.output.splitlines()[-1].strip() if result.output else ""
         step.outcome = "migrated" + (f": {last}" if last else "")

@@ -10,8 +10,7 @@ from ..errors import DeployError
 from ..host.connection import Host
 from ..service import manager
 from ..source.snapshot import Snapshot
-from . import bundling, hooking, pushing
-from .commands import in_release
+from . import bundling, commands, hooking, pushing
 from .run import Run
 
 
@@ -58,6 +57,10 @@ def show_push(run: Run, code: Snapshot, release: str) -> None:
     for host in run.hosts:
         record = run.facts[host]["releases"].get(run.facts[host]["live"], {})
         same = "the same code as the live release" if record.get("tree") == code.digest else f"revision {code.revision}"
+        if code.commit and run.facts[host]["tools"].get(code.commit.kind):
+            into = f"{host.base_path}/repo, and {len(code.entries)} files of it into {host.base_path}/releases"
+            run.report.say(f"would push commit {code.commit.label} into {into}", host.name)
+            continue
         run.report.say(f"would push {len(code.entries)} files, {same}, into {host.base_path}/releases", host.name)
     hooking.reach(run, "after_push", releases, DeployError)
 
@@ -66,7 +69,8 @@ def show_migration(run: Run, release: str) -> None:
     if run.settings.migrate:
         releases = dict.fromkeys(run.hosts, release)
         hooking.reach(run, "before_migrate", releases, DeployError)
-        run.report.say(f"would run in {release}: {run.settings.migrate.command}", run.primary.name)
+        told = f"would run in {release}{commands.names(run)}: {run.settings.migrate.command}"
+        run.report.say(told, run.primary.name)
         hooking.reach(run, "after_migrate", releases, DeployError)
 
 
@@ -100,7 +104,7 @@ def _show_restart(run: Run, releases: Mapping[Host, str]) -> None:
     for host, release in releases.items():
         service, health = run.service(host), run.health(host)
         if service:
-            command = manager.restart(service, host.base_path, in_release(host, release))
+            command = manager.restart(service, host.base_path, commands.by_hand(host, release))
             run.report.say(f"would run as {command.user or host.deploy_user}: {command}", host.name)
         if health:
             run.report.say(f"would ask {health.url} for up to {health.timeout:g} s", host.name)

@@ -13,6 +13,7 @@ from typing import Any
 
 from fabric import Config
 
+from .. import masking
 from ..config import HostSettings, Settings, choose_stage, load, relative_to
 from ..config.spelling import nearly
 from ..errors import ConfigurationError, Interrupted
@@ -24,6 +25,9 @@ from ..report.console import Report, make
 from ..service import manager
 from ..stages import configuration_files, project_directory, read
 
+_PASSWORDS = ("password", "passphrase")
+"""What Fabric keeps in ``connect_kwargs`` that nobody is to see."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -32,11 +36,13 @@ class Options:
     :ivar limit: hosts to narrow the stage to, '' for all.
     :ivar lock_wait_s: how long to wait for another deploy.
     :ivar dry: show and touch nothing.
+    :ivar revision: the tag, branch or commit to deploy, '' for what is checked out.
     """
 
     limit: str = ""
     lock_wait_s: float = 0
     dry: bool = False
+    revision: str = ""
 
 
 @dataclass(slots=True)
@@ -49,6 +55,8 @@ class Run:
     :ivar revision: of the code that is pushed, once it is known.
     :ivar begun: the release that the run is about, on each host, once it is known.
     :ivar primary: where migrations run and the deploy lock lies; not narrowed.
+    :ivar committed: the fabfile's directory as it is in the commit that is deployed, where one is.
+    :ivar closing: what is put away when the run ends.
     """
 
     settings: Settings
@@ -62,6 +70,8 @@ class Run:
     lock: DeployLock | None = None
     facts: dict[Host, dict[str, Any]] = field(default_factory=dict)
     found: dict[Host, dict[str, Any]] = field(default_factory=dict)
+    committed: Path | None = None
+    closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     revision: str = ""
     begun: dict[Host, str] = field(default_factory=dict)
 
@@ -69,6 +79,14 @@ class Run:
     def everyone(self) -> list[Host]:
         """The hosts to be reached: those of the run, and the primary for its lock."""
         return self.hosts if self.primary in self.hosts else [self.primary, *self.hosts]
+
+    def own(self, name: str) -> Path:
+        """A file of the application, such as its lock file: the commit's, where one is deployed and has it."""
+        if self.committed is not None and not Path(name).is_absolute():
+            path = self.committed / name
+            if path.exists():
+                return path
+        return relative_to(self.directory, name)
 
     def service(self, host: Host) -> Any:
         return self.host_settings[host].service or self.settings.service
@@ -176,7 +194,9 @@ class Project:
         if "stages" not in self.section:
             _assert_section([*configuration_files()], self.directory)
         name = choose_stage(self.section, self.file)
-        return name, load(self.section, name, self.file)
+        settings = load(self.section, name, self.file)
+        _hide(settings)
+        return name, settings
 
     def stages(self, *, every: bool = False) -> dict[str, Settings]:
         """The chosen stage, or all of them where none is chosen or *every* one is meant; none where none is configured.
@@ -185,7 +205,10 @@ class Project:
         """
         if self.section.get("stage") and not every:
             return dict([self.stage()])
-        return {str(name): load(self.section, name, self.file) for name in self.section.get("stages") or {}}
+        found = {str(name): load(self.section, name, self.file) for name in self.section.get("stages") or {}}
+        for settings in found.values():
+            _hide(settings)
+        return found
 
 
 @contextlib.contextmanager
@@ -194,6 +217,7 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
 
     :raises ConfigurationError: the configuration is wrong, or ``--limit`` names a host that is not in the stage.
     """
+    masking.hide(str(each) for each in (config.sudo.password, *map(config.connect_kwargs.get, _PASSWORDS)) if each)
     project = Project.of(config)
     stage, settings = project.stage()
     directory = project.directory
@@ -215,10 +239,24 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
     hosts = limited(host_settings, options.limit, stage)
     try:
         with terminable(), report:
-            yield Run(settings, stage, directory, hosts, primary, host_settings, options, report)
+            run = Run(settings, stage, directory, hosts, primary, host_settings, options, report)
+            with run.closing:
+                yield run
     finally:
         for host in host_settings:
             host.close()
+
+
+def _hide(settings: Settings) -> None:
+    """Let no report, log or error tell the secrets of the configuration."""
+    from ..hostside.secrecy import secrets_of
+
+    index = settings.index
+    places = [index.url, *index.extra_urls, *index.find_links, index.proxy]
+    masking.hide(
+        secrets_of(settings.env, every=False)
+        | secrets_of({str(number): place for number, place in enumerate(places)}, every=False)
+    )
 
 
 def _assert_section(files: Sequence[Path], directory: Path) -> None:

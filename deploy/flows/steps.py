@@ -12,6 +12,7 @@ from . import (
     activating,
     auditing,
     bundling,
+    committed,
     fitting,
     hooking,
     installing,
@@ -50,11 +51,13 @@ def setup(config: Config, options: Options, *, packages: bool) -> None:
 
 
 def create_bundle(config: Config, options: Options, target: str | None) -> None:
-    """Make the bundle of each target of the stage, locally.
+    """Make the bundle of each target of the stage, locally: of the commit's lock file, where commits are deployed.
 
     :param target: names of target files; None for the targets that are configured.
     """
     with opened(config, options) as run:
+        if run.settings.source.committed or options.revision:
+            pushing.snapshot(run)
         wanted = list((matching.named(run) if target is None else matching.asked_for(run, target)).values())
         if not wanted:
             run.connect()
@@ -127,6 +130,8 @@ def update_deps(config: Config, options: Options) -> None:
         with run.locked("update-deps"):
             probing.probe(run)
             probing.verify(run)
+            if run.settings.source.committed:
+                committed.use(run, [_staged(run, host) for host in run.hosts])
             matching.warn(run)
             staged = {host: release for host in run.hosts if (release := _staged(run, host))}
             if options.dry:

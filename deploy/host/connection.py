@@ -9,7 +9,7 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -254,6 +254,34 @@ class Host:
         finally:
             connection._set(say=None)
             self._no_command.set()
+
+    def command(
+        self,
+        release: str,
+        command: str,
+        env: Mapping[str, str],
+        *,
+        user: str = "",
+        timeout_s: float | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> CommandResult:
+        """Run a command of the user's in a release ('' for the base path), as *user* ('' for the deploy user).
+
+        The host program runs it, so that *env* travels as data and values of `.env` are hidden before they leave the
+        host; both streams come together, masked, line by line to *progress* and in the end as the last lines.
+
+        :raises HostFailure: it could not be started.
+        """
+        if self._stopping:
+            raise ConnectionFailed("interrupted", where=self.name)
+        asked = {"identifier": release, "command": command, "env": dict(env), "timeout": timeout_s}
+        self._no_command.clear()
+        try:
+            with self.lost_means_failed():
+                result = self.session(user).batch([("run", asked)], progress)[0]
+        finally:
+            self._no_command.set()
+        return CommandResult(result["exited"], result["output"].strip())
 
     def _run(self, connection: Connection, command: str, user: str, timeout_s: float | None) -> CommandResult:
         settings: dict[str, Any] = {"warn": True, "in_stream": False, "echo": False, "timeout": timeout_s}

@@ -106,9 +106,11 @@ OPERATIONS = {
     "extend": "deploylock.extend",
     "unlock": "deploylock.release",
     "break_lock": "deploylock.break_lock",
+    "open_repository": "repository.open_repository",
     "begin": "releases.begin",
     "link_known": "releases.link_known",
     "receive": "releases.receive",
+    "fill": "repository.fill",
     "finish_push": "releases.finish_push",
     "add_wheels": "arrivals.add_wheels",
     "install": "install.install",
@@ -124,10 +126,16 @@ OPERATIONS = {
     "packages": "packages.look",
     "cleanup": "releases.cleanup",
     "journal": "journal.append",
+    "run": "commands.run",
+    "mask": "commands.mask",
 }
 
 PAYLOAD = frozenset({"receive", "add_wheels"})
 """The operations that read more than their request from standard input."""
+
+
+PROGRESS = frozenset({"install", "run"})
+"""The operations that tell what they are at."""
 
 
 def perform(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) -> Any:
@@ -141,6 +149,6 @@ def perform(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) ->
     operation: Callable[..., Any] = getattr(importlib.import_module("." + module, __package__), function)
     if name in PAYLOAD:
         arguments = {**arguments, "stream": wire.stream}
-    if name == "install":
+    if name in PROGRESS:
         arguments = {**arguments, "progress": lambda text: wire.send(progress=text)}
     return operation(layout, **arguments)

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
+from . import dotenv
 from .layout import Layout
 
 ENVIRONMENT = ".env"
@@ -35,6 +36,8 @@ def _doubts(path: str, name: str) -> Iterator[str]:
     if name == ENVIRONMENT:
         if mode & 0o007:
             yield f"is open to every user of the host (mode {stat.S_IMODE(mode):04o}); chmod o= takes that away"
+        if stat.S_ISREG(mode) and os.access(path, os.R_OK) and (wrong := dotenv.read(path).wrong):
+            yield f"has lines that are not NAME=value, or quotes that do not end: {', '.join(map(str, wrong))}"
     elif stat.S_ISREG(mode) and not os.access(path, os.R_OK):
         # A service of another user may well read it.
         yield "cannot be read by the deploy user"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from . import commands, processes
 from . import health as health_questions
-from . import processes
 from .layout import Layout
 
 
@@ -37,5 +37,7 @@ def verify(
         if health and time.monotonic() - looked > 0.1:
             # Old processes were there while health was asked, so it may have been they who answered.
             answer.update(health_questions.wait(layout, **health))
+    if answer.get("last"):
+        answer["last"] = commands.mask(layout, [answer["last"]])["texts"][0]
     answer["seconds"] = round(time.monotonic() - start, 3)
     return answer

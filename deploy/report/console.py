@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
+from ..masking import masked
+
 
 class Report:
     """Plain lines: no colour, no cursor, a time stamp each; what cron and CI get.
@@ -77,10 +79,11 @@ class Report:
 
     def _line(self, text: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        for line in text.splitlines():
+        for line in masked(text).splitlines():  # here, because a secret may have several lines
             self._write(f"{stamp} {line}")
 
     def _write(self, line: str) -> None:
+        line = masked(line)
         with self._mutex:
             try:
                 self._stream.write(line + "\n")
@@ -129,7 +132,7 @@ class LiveReport(Report):
     def phase(self, name: str) -> None:
         from rich.text import Text
 
-        self._console.print(Text(name, style="bold"))
+        self._console.print(Text(masked(name), style="bold"))
 
     def say(self, text: str, host: str = "") -> None:
         from rich.text import Text
@@ -137,17 +140,17 @@ class LiveReport(Report):
         line = Text("  ")
         if host:
             line.append(f"{host}  ", style="cyan")
-        self._console.print(line.append(text))
+        self._console.print(line.append(masked(text)))
 
     def warn(self, text: str, host: str = "") -> None:
         from rich.text import Text
 
         line = Text("  ").append("! ", style="yellow").append(f"{host}  " if host else "", style="cyan")
-        self._console.print(line.append(text))
+        self._console.print(line.append(masked(text)))
 
     def progress(self, text: str, host: str = "") -> None:
         _, since = self._now.get(host, ("", time.monotonic()))
-        self._now[host] = (text, since)
+        self._now[host] = (masked(text), since)
 
     @contextmanager
     def step(self, phase: str, host: str) -> Iterator[Step]:
@@ -168,14 +171,14 @@ class LiveReport(Report):
             # What somebody may want to copy is never cut; the last column may take more lines.
             table.add_column(header, no_wrap=index < len(headers) - 1, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(masked(cell)) for cell in row))
         self._console.print(table)
 
     def _ended(self, host: str, text: str, ok: bool) -> None:
         from rich.text import Text
 
         line = Text("  ").append("✓ " if ok else "✗ ", style="green" if ok else "red")
-        self._console.print(line.append(f"{host}  ", style="cyan").append(text))
+        self._console.print(line.append(f"{host}  ", style="cyan").append(masked(text)))
 
     def _draw(self) -> Any:
         from rich.console import Group

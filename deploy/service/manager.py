@@ -18,11 +18,14 @@ class ServiceCommand:
     :ivar words: the command; its first word is what a sudoers rule has to name.
     :ivar user: ``root``, or '' for the deploy user.
     :ivar configured: what the configuration calls it, where that is something else than the words.
+    :ivar inside: the shell command that is to run inside the release with its environment; the words are how a person
+        does the same there.
     """
 
     words: tuple[str, ...]
     user: str = ""
     configured: str = ""
+    inside: str = ""
 
     def __str__(self) -> str:
         return shlex.join(self.words)
@@ -51,7 +54,7 @@ def restart(service: Service, base: str, in_release: Sequence[str] = ()) -> Serv
             if service.sudo:
                 script = f"cd {shlex.quote(below(base, 'current'))} && {service.command}"
                 return ServiceCommand(("sh", "-c", script), user, service.command)
-            return ServiceCommand((*in_release, service.command), configured=service.command)
+            return ServiceCommand((*in_release, service.command), configured=service.command, inside=service.command)
 
 
 def inspect(service: Service) -> ServiceCommand | None:

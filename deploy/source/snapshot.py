@@ -11,6 +11,7 @@ from ..errors import BuildError, ConfigurationError
 from ..hostside import tree
 from ..hostside.failure import Failure
 from . import ignoring, links, workingtree
+from .commit import Commit
 from .workingtree import WorkingTree
 
 SHOWN = 10
@@ -27,6 +28,8 @@ class Snapshot:
     :ivar revision: the commit in short, with ``-dirty`` where the tree has changes, or the digest in short.
     :ivar changes: the paths in which what travels differs from the commit, those that are gone included.
     :ivar doubt: why nothing is known of a commit, where there should be one.
+    :ivar commit: what *root* was made of; None for a working tree.
+    :ivar kept: the files that the repository of the commit keeps as they are.
     """
 
     root: Path
@@ -35,6 +38,8 @@ class Snapshot:
     revision: str
     changes: tuple[str, ...] = ()
     doubt: str = ""
+    commit: Commit | None = None
+    kept: frozenset[str] = frozenset()
 
     @property
     def short(self) -> str:

@@ -77,7 +77,7 @@ def test_hooks_run_where_they_are_to_as_whom_they_are_to_and_not_in_a_dry_run(
         here = f"{machine.address} production"
         primary = f"after_deps guestbook {release} {release}/.venv/bin/python {here} {SECRET}."
         assert logged(machine) == [
-            f"before_push guestbook {project.base}  {here} .",
+            f"before_push guestbook {project.base}  {here} {SECRET}.",
             *([primary] if machine is two[0] else []),
             f"after_deps root {release}  {here} .",
         ]

@@ -71,7 +71,7 @@ def test_what_a_hook_is_told_and_where_it_runs(project: LocalProject, tmp_path: 
         f"DEPLOY_RELEASE_PATH={release}", f"DEPLOY_REVISION={revision}", "DEPLOY_STAGE=local",
     ]  # fmt: skip
     before = (tmp_path / "before_push").read_text().splitlines()
-    assert before[0] == str(project.base) and "secret " in before
+    assert before[0] == str(project.base) and "secret x" in before
     assert "DEPLOY_RELEASE_PATH=" in before and f"DEPLOY_RELEASE={release.name}" in before
     here = (tmp_path / "after_deploy").read_text().splitlines()
     assert here[0] == str(project.directory)
