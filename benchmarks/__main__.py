@@ -59,7 +59,7 @@ def _measure(
         rows += _shown(works.code_only(rivals, hosts, runs if hosts == 1 else few))
     rows += _shown(*works.far_away(rivals, fleet, few))
     rows += _shown(works.first_install(rivals, few, notes))
-    rows += _shown(*works.one_wheel(rivals, fleet))
+    rows += _shown(*works.one_wheel(rivals, fleet, notes))
     rows += _shown(works.bundle_again(rivals, notes))
     rows += _shown(works.listing(rivals, directory))
     bundles = directory / "bundles"

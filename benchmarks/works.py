@@ -21,6 +21,10 @@ LATENCY_S = 0.05
 TRIPS = 12
 SLACK = 64 * 1024
 
+# In the venvs that `first_install` leaves on the host.
+PIP = "/srv/pipvenv/bin/pip install -q"
+UV = "uv pip install -q --offline --no-cache --compile-bytecode --python /srv/uvvenv/bin/python"
+
 
 def code_only(rivals: Rivals, hosts: int, runs: int) -> Row:
     ways = rivals.everybody([machine.address for machine in rivals.machines[:hosts]])
@@ -82,32 +86,40 @@ def first_install(rivals: Rivals, runs: int, notes: list[str]) -> Row:
     shutil.copy(FORTY, machine.root / "srv/forty.txt")
     shutil.copy(FORTY, rivals.project.directory / "requirements.txt")
     rivals.everybody([machine.address])
+    shutil.copy(Path(sys.executable).parent / "uv", machine.root / "usr/local/bin/uv")
     made: list[float] = []
-    install = "install -q --no-index --no-deps --find-links /srv/forty --require-hashes -r /srv/forty.txt"
+    install = "--no-index --no-deps --find-links /srv/forty --require-hashes -r /srv/forty.txt"
 
     def empty() -> None:
-        machine.run("rm -rf /srv/tiny/wheels/* /srv/tiny/venvs/* /srv/pipvenv")
+        machine.run("rm -rf /srv/tiny/wheels/* /srv/tiny/venvs/* /srv/pipvenv /srv/uvvenv")
         made.append(timed(lambda: machine.run("python3 -m venv /srv/pipvenv")))
+        machine.run("python3 -m venv --without-pip /srv/uvvenv")
 
     def pip() -> None:
-        machine.run(f"/srv/pipvenv/bin/pip {install}", timeout=300)
+        machine.run(f"{PIP} {install}", timeout=300)
 
-    times = in_turn({"ours": rivals.ours("update-deps"), "pip": pip}, runs, empty)
+    def uv() -> None:
+        machine.run(f"{UV} {install}", timeout=300)
+
+    times = in_turn({"ours": rivals.ours("update-deps"), "pip": pip, "uv": uv}, runs, empty)
     size = sum(wheel.size for wheel in wheels) / (1 << 20)
     notes.append(
         f"First install: {len(wheels)} wheels, {size:.0f} MiB. Ours is the whole ``fab update-deps``, the upload and "
         f"the making of the venv included; pip's {seconds(times['pip'])} begin with the wheels on the host and with a "
-        f"venv that is there, which took another {seconds(median(made))} to make."
+        f"venv that is there, which took another {seconds(median(made))} to make; uv's {seconds(times['uv'])} "
+        "likewise, with bytecode as pip makes it, and without its cache."
     )
     return against(f"first install of {len(wheels)} wheels", times, "pip", 0.25)
 
 
-def one_wheel(rivals: Rivals, fleet: Fleet) -> list[Row]:
+def one_wheel(rivals: Rivals, fleet: Fleet, notes: list[str]) -> list[Row]:
     """One pin after the other is changed, each together with the code, as after an upgrade; its wheel is here."""
     lock = rivals.project.directory / "requirements.txt"
     house = Wheelhouse()
     changes = pins(OTHERS.read_text())
     plain, changed, excess, largest = [], [], [], 0
+    in_place: dict[str, list[float]] = {PIP: [], UV: []}
+    machine = rivals.machines[0]
     with fleet.relay(rivals.machines[0]) as relay:
         work = rivals.everybody([f"127.0.0.1:{relay.port}"])["ours"]
         lock.write_text(FORTY.read_text())
@@ -119,14 +131,22 @@ def one_wheel(rivals: Rivals, fleet: Fleet) -> list[Row]:
             before = pins(lock.read_text())
             lock.write_text(lock.read_text().replace(before[name], pin))
             bundle = create_bundle(lock, TARGET, wheelhouse=house, places=PLACES)
-            size = next(wheel.size for wheel in bundle.manifest.wheels if wheel.name == name)
+            wheel = next(wheel for wheel in bundle.manifest.wheels if wheel.name == name)
+            shutil.copy(bundle.path(wheel), machine.root / "srv" / wheel.filename)
+            for command, spent in in_place.items():
+                spent.append(timed(lambda do=f"{command} --no-index --no-deps /srv/{wheel.filename}": machine.run(do)))
             rivals.change()
             relay.reset_counts()
             changed.append(timed(work))
-            excess.append(relay.bytes_up - size)
-            largest = max(largest, size)
+            excess.append(relay.bytes_up - wheel.size)
+            largest = max(largest, wheel.size)
     ratio = median(changed) / median(plain)
     beside = max(excess)
+    notes.append(
+        "One wheel changed: ours is the whole deploy, into a venv of its own, so that the former release can come "
+        f"back. On the host alone, into the venv that serves: pip {seconds(median(in_place[PIP]))}, "
+        f"uv {seconds(median(in_place[UV]))}."
+    )
     return [
         Row(
             "one wheel of many changed, 1 host",

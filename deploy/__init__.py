@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .hooks import Release, hook
     from .tasks import ns
 
-__all__ = ["__version__", "ns"]
+__all__ = ["Release", "__version__", "hook", "ns"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from .tasks import ns
 
         return ns
+    if name in ("Release", "hook"):
+        from . import hooks
+
+        return getattr(hooks, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

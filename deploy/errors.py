@@ -25,6 +25,7 @@ class ExitCode(IntEnum):
     LOCKED = 8
     STAGING = 9
     MIGRATION = 10
+    HOOK = 11
     INTERRUPTED = 130
 
 
@@ -120,6 +121,12 @@ class NotRolledBack(DeployError):
     """The new release failed after activation and the former one could not be brought back."""
 
     exit_code = ExitCode.NOT_ROLLED_BACK
+
+
+class HookFailed(DeployError):
+    """A hook failed when all was done: the release serves, and is recorded as good."""
+
+    exit_code = ExitCode.HOOK
 
 
 class Locked(DeployError):

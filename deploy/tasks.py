@@ -22,16 +22,20 @@ if TYPE_CHECKING:
     from .flows.run import Options
 
 _LIMIT = {"limit": "Only these hosts of the stage, separated by commas."}
+_REVISION = {"revision": "The tag, branch or commit to deploy; default: what is checked out (strategy git)."}
 _LOCKING = {**_LIMIT, "lock_wait": "Seconds to wait while somebody else deploys."}
 
 
-def _options(c: Any, limit: str | None = None, lock_wait: str = "0") -> Options:
+def _options(c: Any, limit: str | None = None, lock_wait: str = "0", revision: str | None = None) -> Options:
     from .flows.run import Options
 
     if limit is not None and not limit.replace(",", "").strip():
         # An empty variable of a script must not widen what it was to narrow.
         raise ConfigurationError("it names no host; without it, all hosts of the stage are meant", where="--limit")
-    return Options(limit=limit or "", lock_wait_s=_seconds(lock_wait), dry=bool(c.config.run.dry))
+    if revision is not None and not revision.strip():
+        raise ConfigurationError("it names no commit; without it, what is checked out is meant", where="--revision")
+    dry = bool(c.config.run.dry)
+    return Options(limit=limit or "", lock_wait_s=_seconds(lock_wait), dry=dry, revision=revision or "")
 
 
 def _seconds(text: str) -> int:
@@ -48,13 +52,13 @@ def _config(c: Any) -> Config:
 @task(
     klass=FleetTask,
     auto_shortflags=False,
-    help={**_LOCKING, "force": "Re-activate the live release where nothing changed."},
+    help={**_LOCKING, **_REVISION, "force": "Re-activate the live release where nothing changed."},
 )
-def deploy(c, limit=None, lock_wait="0", force=False):  # type: ignore[no-untyped-def]
+def deploy(c, limit=None, lock_wait="0", revision=None, force=False):  # type: ignore[no-untyped-def]
     """Bring code and dependencies to every host, switch, restart, and go back if it is not well."""
     from .flows.deploy import deploy as flow
 
-    flow(_config(c), _options(c, limit, lock_wait), force=force)
+    flow(_config(c), _options(c, limit, lock_wait, revision), force=force)
 
 
 @task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
@@ -121,29 +125,33 @@ def targets(c, limit=None):  # type: ignore[no-untyped-def]
 @task(
     klass=FleetTask,
     auto_shortflags=False,
-    help={**_LIMIT, "target": "For these files of `targets/`, separated by commas, instead of asking the hosts."},
+    help={
+        **_LIMIT,
+        **_REVISION,
+        "target": "For these files of `targets/`, separated by commas, instead of asking the hosts.",
+    },
 )
-def create_bundle(c, limit=None, target=None):  # type: ignore[no-untyped-def]
+def create_bundle(c, limit=None, target=None, revision=None):  # type: ignore[no-untyped-def]
     """Turn the lock file into wheels and a manifest, locally, once for all hosts."""
     from .flows.steps import create_bundle as flow
 
-    flow(_config(c), _options(c, limit), target)
+    flow(_config(c), _options(c, limit, revision=revision), target)
 
 
-@task(klass=FleetTask, auto_shortflags=False)
-def build(c):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help={"force": "Those commands too whose inputs did not change."})
+def build(c, force=False):  # type: ignore[no-untyped-def]
     """Run the commands of `deploy.build` here, and touch no host."""
     from .flows.making import build as flow
 
-    flow(_config(c), _options(c))
+    flow(_config(c), _options(c), force=force)
 
 
-@task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
-def push(c, limit=None, lock_wait="0"):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help={**_LOCKING, **_REVISION})
+def push(c, limit=None, lock_wait="0", revision=None):  # type: ignore[no-untyped-def]
     """Push the code into a new release that does not serve yet."""
     from .flows.steps import push as flow
 
-    flow(_config(c), _options(c, limit, lock_wait))
+    flow(_config(c), _options(c, limit, lock_wait, revision))
 
 
 @task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)

@@ -8,6 +8,7 @@ from .building import Build
 from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, Index, LocalBuilder, TargetSettings
 from .checks import Check, SystemPackages
 from .code import Shared, Source
+from .hooking import Hook, Hooks
 from .loading import load
 from .models import HostSettings, Lock, Settings
 from .schema import json_schema
@@ -25,6 +26,8 @@ __all__ = [
     "Check",
     "Command",
     "Health",
+    "Hook",
+    "Hooks",
     "HostSettings",
     "Ignore",
     "Index",

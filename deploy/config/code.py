@@ -14,15 +14,29 @@ from .basics import Model, relative
 class Source(Model):
     """Where the code comes from and how it travels."""
 
-    strategy: Literal["auto", "rsync", "stream"] = Field(
+    strategy: Literal["auto", "rsync", "stream", "git"] = Field(
         "auto",
-        description="`rsync`, `stream` (over the connection itself), or `auto`: rsync where both ends have it, "
-        "and the stream for little.",
+        description="What lies here, by `rsync`, by `stream` (over the connection itself), or by `auto`: rsync where "
+        "both ends have it, and the stream for little. Or what is committed, by `git`.",
+    )
+    verify: Literal["off", "signed"] = Field(
+        "off", description="`signed`: with `git`, refuse a commit whose signature, or its tag's, does not verify."
     )
     path: str = Field(".", description="The directory to push, relative to the fabfile.")
     exclude: list[str] = Field(
         [], description="Patterns, as in a .gitignore, of what stays behind beside what never goes."
     )
+
+    @property
+    def committed(self) -> bool:
+        """Whether what travels is a commit, and not what lies here."""
+        return self.strategy == "git"
+
+    @model_validator(mode="after")
+    def _verifiable(self) -> Source:
+        if self.verify == "signed" and self.strategy != "git":
+            raise ValueError("verify: signed needs strategy: git; nothing else carries signatures")
+        return self
 
 
 class Shared(Model):

@@ -13,6 +13,7 @@ from .building import Build
 from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, Index, TargetSettings
 from .checks import Check, SystemPackages
 from .code import Shared, Source
+from .hooking import Hook, Hooks
 from .models import HostSettings, Lock, Settings
 from .services import Command, Health, Migrate, Signal, Supervisor, Systemd, Touch
 from .spelling import nearly
@@ -109,6 +110,7 @@ _PARTS: dict[str, type[Model]] = {
     "lock": Lock, "check": Check, "system_packages": SystemPackages,
     "bundle": Bundle, "audit": Audit, "ignore": Ignore, "index": Index,
     "target": TargetSettings, "hosts": HostSettings, "builders": Builder,
+    "hooks": Hooks, **dict.fromkeys(Hooks.model_fields, Hook),
     "host": BuildHost, "container": BuildContainer, **_MANAGERS,
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from .bundles import Audit, Builder, Bundle, Index, LocalBuilder, TargetSettings
 from .checks import Check, SystemPackages
 from .code import Shared, Source
 from .environment import Environment
+from .hooking import Hooks
 from .services import Health, Migrate, Service
 
 
@@ -115,6 +116,7 @@ class Settings(Model):
     migrate: Migrate | None = Field(None, description="Migration of the database.")
     service: Service | None = Field(None, description="What has to be restarted, and how.")
     health: Health | None = Field(None, description="How health is asked.")
+    hooks: Hooks = Field(Hooks(), description="Commands of your own at points of a deploy.")
     keep_releases: int = Field(5, description="Good releases that are kept.", ge=1)
     min_free_mb: int = Field(200, description="MiB that must be free on a host before a deploy starts.", ge=0)
     lock: Lock = Field(Lock(), description="The deploy lock.")

@@ -17,9 +17,13 @@ class Migrate(Model):
         description="Run once, on the primary host, in the staged release; its venv first on PATH, `.env` loaded.",
         min_length=1,
     )
+    timeout: float | None = Field(
+        None, description="Seconds until it is ended and counts as failed; default: it takes what it takes.", gt=0
+    )
 
 
 class _Service(Model):
+    timeout: float = Field(600, description="Seconds until the manager's command counts as failed.", gt=0)
     sudo: bool = Field(True, description="Run the manager's command as root, by sudo.")
     pidfile: str = Field(
         "",

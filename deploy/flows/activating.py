@@ -11,7 +11,7 @@ from ..errors import ConnectionFailed, DeployError, Interrupted, NotRolledBack, 
 from ..fleet import parallel
 from ..host.connection import CommandResult, Host
 from ..service import manager
-from . import commands
+from . import commands, hooking
 from .run import Run
 
 Releases = Mapping[Host, str]
@@ -32,17 +32,49 @@ def activate(run: Run, releases: Releases) -> None:
     :raises NotRolledBack: it failed, and some host could not be brought back.
     """
     try:
-        _, failures = parallel.attempt(list(releases), lambda host: _activate_one(run, host, releases[host]))
+        _switch_and_restart(run, releases)
     except (KeyboardInterrupt, Interrupted) as interrupt:
         run.report.warn("interrupted while activating: going back to the former release")
         told = revert(run, releases, DeployError("interrupted"))
         raise Interrupted(f"interrupted; {told}") from interrupt
-    if failures:
-        cause = combine(list(failures.values()))
-        run.report.warn("going back to the former release")
-        told = revert(run, releases, cause)
-        kept = f"the failed release is kept for inspection ({', '.join(sorted(set(releases.values())))})"
-        raise because(RolledBack, f"{cause.what}; {told}", cause, hint=kept)
+    except DeployError as cause:
+        raise gone_back(run, releases, cause) from None
+
+
+def gone_back(run: Run, releases: Releases, cause: DeployError) -> DeployError:
+    """Bring all hosts back from *releases*; what to tell of it.
+
+    :raises NotRolledBack: some host could not be brought back.
+    """
+    run.report.warn("going back to the former release")
+    told = revert(run, releases, cause)
+    kept = f"the failed release is kept for inspection ({', '.join(sorted(set(releases.values())))})"
+    return because(RolledBack, f"{cause.what}; {told}", cause, hint=kept)
+
+
+def _switch_and_restart(run: Run, releases: Releases) -> None:
+    hosts = list(releases)
+    if hooking.any_at(run, "after_activate", "before_restart"):
+        parallel.each(hosts, lambda host: switch(run, host, releases[host]))
+        hooking.reach(run, "after_activate", releases, DeployError)
+        _restart_with_hooks(run, releases)
+        return
+    parallel.each(hosts, lambda host: _activate_one(run, host, releases[host]))
+    if served := _served(run, releases):
+        hooking.reach(run, "after_restart", served, DeployError)
+
+
+def _restart_with_hooks(run: Run, releases: Releases) -> None:
+    if served := _served(run, releases):
+        hooking.reach(run, "before_restart", served, DeployError)
+    parallel.each(list(releases), lambda host: restart_and_look(run, host, releases[host]))
+    if served:
+        hooking.reach(run, "after_restart", served, DeployError)
+
+
+def _served(run: Run, releases: Releases) -> Releases:
+    """Those of the hosts that have a service to restart."""
+    return {host: release for host, release in releases.items() if run.service(host)}
 
 
 def _activate_one(run: Run, host: Host, release: str) -> None:
@@ -55,15 +87,16 @@ def reboot(run: Run, live: Releases, unproven: Releases) -> None:
 
     :param unproven: of *live*, the releases that never were good: these go back where it fails.
     """
-    _, failures = parallel.attempt(list(live), lambda host: restart_and_look(run, host, live[host]))
-    if not failures:
-        return
-    cause = combine(list(failures.values()))
-    if not unproven:
-        stays = f"the live release was good before, so it stays; {run.fab('rollback')} goes to the one before it"
-        raise NotRolledBack(cause.what, where=cause.where, output=cause.output, hint=stays, parts=cause.parts)
-    told = revert(run, unproven, cause)
-    raise because(RolledBack, f"{cause.what}; {told}", cause)
+    try:
+        _restart_with_hooks(run, live)
+    except Interrupted:
+        raise
+    except DeployError as cause:
+        if not unproven:
+            stays = f"the live release was good before, so it stays; {run.fab('rollback')} goes to the one before it"
+            raise because(NotRolledBack, cause.what, cause, hint=stays) from None
+        told = revert(run, unproven, cause)
+        raise because(RolledBack, f"{cause.what}; {told}", cause) from None
 
 
 def switch(run: Run, host: Host, release: str) -> None:
@@ -99,7 +132,7 @@ def restart(run: Run, host: Host, release: str, *, insist: bool = False) -> None
             result = _tell_manager(run, host, release, command)
         if not result.ok:
             raise NotHealthy(
-                f"the restart failed (exit {result.exited}): {command.configured or command}",
+                f"the restart {commands.problem(result, service.timeout)}: {command.configured or command}",
                 where=host.name,
                 output=_why(host, service) or hidden(host, result.output),
                 hint=f"to see it again there: {command}" if command.configured else "",
@@ -108,9 +141,10 @@ def restart(run: Run, host: Host, release: str, *, insist: bool = False) -> None
 
 
 def _tell_manager(run: Run, host: Host, release: str, command: manager.ServiceCommand) -> CommandResult:
+    timeout_s = run.service(host).timeout
     if command.inside:
-        return commands.execute(run, host, release, command.inside)
-    return host.run(str(command), user=command.user or host.deploy_user)
+        return commands.execute(run, host, release, command.inside, timeout_s=timeout_s)
+    return host.run(str(command), user=command.user or host.deploy_user, timeout_s=timeout_s)
 
 
 def hidden(host: Host, output: str) -> str:
@@ -238,8 +272,9 @@ def _former(run: Run, host: Host, release: str) -> str:
 def settle(run: Run, releases: Releases, entry: dict[str, Any], *, clean: bool) -> None:
     """Record that the releases are good, write the journal, clean up. None of it may fail what was deployed."""
 
-    # With one host, the lock that lies on it is let go of in the same round trip.
-    last = run.lock.last_request() if run.lock and list(releases) == [run.primary] else []
+    # With one host, the lock that lies on it is let go of in the same round trip, if no hook follows.
+    free = not hooking.any_at(run, "after_deploy", "after_rollback")
+    last = run.lock.last_request() if run.lock and free and list(releases) == [run.primary] else []
 
     def finish(host: Host) -> None:
         release = releases[host]
@@ -260,7 +295,7 @@ def settle(run: Run, releases: Releases, entry: dict[str, Any], *, clean: bool) 
 
 def cleanup(run: Run, host: Host) -> str:
     """Remove old releases, venvs and wheels of one host; in words, '' where nothing went."""
-    return _removed(run, host, host.call("cleanup", keep=run.settings.keep_releases))
+    return _removed(run, host, host.call("cleanup", keep=run.settings.keep_releases, thorough=True))
 
 
 def _removed(run: Run, host: Host, gone: dict[str, Any]) -> str:
@@ -270,6 +305,8 @@ def _removed(run: Run, host: Host, gone: dict[str, Any]) -> str:
     parts = [
         f"{count} {kind.rstrip('s') if count == 1 else kind}" for kind in kinds if (count := len(gone.get(kind, ())))
     ]
+    if freed := int(gone.get("repository", 0)) >> 20:
+        parts.append(f"{freed} MiB of the repository")
     return f"removed {', '.join(parts)}" if parts else ""
 
 

@@ -15,8 +15,18 @@ def asked(settings: Settings, directory: Path, lock: Path | None = None) -> Want
     return wanted(path, terms(settings, directory), Wheelhouse())
 
 
+def wanted_by(run: Run) -> Wanted:
+    """What the bundles of a run are asked for."""
+    return wanted(lock_file(run), terms_of(run), Wheelhouse())
+
+
 def lock_file(run: Run) -> Path:
-    return relative_to(run.directory, run.settings.requirements)
+    return run.own(run.settings.requirements)
+
+
+def terms_of(run: Run) -> Terms:
+    """How the lock file of a run is to be read."""
+    return terms(run.settings, run.committed or run.directory)
 
 
 def terms(settings: Settings, directory: Path) -> Terms:

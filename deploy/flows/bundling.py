@@ -20,7 +20,7 @@ def targets(run: Run) -> dict[Host, Target]:
 
 def known(run: Run, target: Target) -> Bundle | None:
     """The bundle for *target*, if it was made before."""
-    terms = asking.terms(run.settings, run.directory)
+    terms = asking.terms_of(run)
     return known_bundle(asking.lock_file(run), target, wheelhouse=Wheelhouse(), terms=terms)
 
 
@@ -55,7 +55,7 @@ def make(run: Run, wanted: Iterable[Target]) -> dict[Target, Bundle]:
                 lock,
                 target,
                 wheelhouse=wheelhouse,
-                terms=asking.terms(run.settings, run.directory),
+                terms=asking.terms_of(run),
                 places=asking.places(run),
                 building=building(run, target),
                 accept=run.settings.accept_wheels,

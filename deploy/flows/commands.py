@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable, Mapping
 
 from ..host.bootstrap import program
 from ..host.connection import CommandResult, Host
 from .run import Run
+
+GRACE_S = 5.0
+"""How long what is told to end may take, until it is killed."""
+
+LEEWAY_S = 10.0
+"""How much later than on the host itself a command's time is over here."""
+
+LATE = (124, 137)
+"""Exit statuses of what timeout(1) ended or killed."""
 
 
 def environment(run: Run, host: Host, release: str) -> dict[str, str]:
@@ -44,15 +54,54 @@ def execute(
     return host.command(release, command, env, user=user, timeout_s=timeout_s, progress=progress)
 
 
-def by_hand(host: Host, release: str) -> list[str]:
-    """The words that run a shell command, given as one more word, inside a release of *host*: for a person there."""
+def execute_as_root(
+    host: Host, line: str, timeout_s: float, progress: Callable[[str], None] | None = None
+) -> CommandResult:
+    """Run a line of :func:`as_root` on *host*, through Fabric's sudo.
+
+    :returns: as :func:`execute`; it may still run where it did not even end by itself.
+    :raises ConnectionFailed: the connection was lost, or sudo refuses.
+    """
+    start = time.monotonic()
+    result = host.run(line, user="root", timeout_s=timeout_s + GRACE_S + LEEWAY_S, say=progress)
+    late = result.late or (result.exited in LATE and time.monotonic() - start >= timeout_s)
+    return CommandResult(-1, result.output) if late else result
+
+
+def problem(result: CommandResult, timeout_s: float | None) -> str:
+    """What went wrong with a command, in words; '' where nothing did."""
+    if result.ok:
+        return ""
+    return (
+        f"took longer than {timeout_s:g} s" if result.exited == -1 and timeout_s else f"failed (exit {result.exited})"
+    )
+
+
+def by_hand(host: Host, release: str, more: Mapping[str, str] | None = None) -> list[str]:
+    """The words that run a shell command, given as one more word, inside a release of *host*: for a person there.
+
+    :param release: '' for the base path.
+    :param more: further variables; no secrets.
+    """
     path = f"{host.base_path}/.deploy/{program().file_name}"
-    return [host.python, "-I", "-S", path, "run", host.base_path, release]
+    told = [word for name, value in (more or {}).items() for word in ("--set", f"{name}={value}")]
+    return [host.python, "-I", "-S", path, "run", *told, host.base_path, release]
 
 
-def again(run: Run, host: Host, release: str, command: str) -> str:
+def as_root(host: Host, directory: str, command: str, timeout_s: float, variables: Mapping[str, str]) -> list[str]:
+    """The words that run a shell command in *directory* of *host*, for root.
+
+    By the system's own programs alone: what lies below the base path, the deploy user can change.
+    """
+    told = [f"{name}={value}" for name, value in {**variables, "DEPLOY_BASE": host.base_path}.items()]
+    limited = ["timeout", "-k", f"{GRACE_S:g}", f"{timeout_s:g}", "sh", "-c", command]
+    script = f"cd {shlex.quote(directory)} && exec env {shlex.join([*told, *limited])} </dev/null"
+    return ["sh", "-c", script]
+
+
+def again(run: Run, host: Host, release: str, command: str, more: Mapping[str, str] | None = None) -> str:
     """How to see again what a command does, as a hint."""
-    line = shlex.join([*by_hand(host, release), command])
+    line = shlex.join([*by_hand(host, release, more), command])
     names = ", ".join(run.settings.env)
     without = f"\n(deploy.env is not there by itself: set {names} before)" if names else ""
     who = f" (as {host.deploy_user})" if host.deploy_user != host.login else ""

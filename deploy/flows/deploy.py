@@ -6,7 +6,7 @@ from typing import Any
 
 from fabric import Config
 
-from ..errors import DeployError, Locked
+from ..errors import DeployError, HookFailed, Locked, StagingFailed
 from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Answer
@@ -17,6 +17,7 @@ from . import (
     bundling,
     checking,
     fitting,
+    hooking,
     installing,
     making,
     matching,
@@ -35,9 +36,10 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
 
     :param force: re-activate the live release where there is nothing to change.
     """
-    with opened(config, options) as run:
+    with opened(config, options) as run, hooking.on_failure(run):
         making.make(run)
         code = pushing.snapshot(run)
+        run.revision = code.revision
         run.report.phase(f"deploy {run.settings.app} {code.revision} to {run.stage}: {_names(run)}")
         run.connect()
         with run.locked(f"deploy {code.revision}"):
@@ -60,7 +62,8 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
             auditing.gate(run, (bundle.manifest for bundle in bundles.values()))
             releases = dict.fromkeys(run.hosts, stage(run, code, bundles))
             _activate(run, releases)
-        summary(run, releases, code.revision)
+            summary(run, releases, code.revision)
+            hooking.reach(run, "after_deploy", releases, HookFailed)
 
 
 def stage(run: Run, code: Snapshot, bundles: Bundles) -> str:
@@ -76,6 +79,7 @@ def stage(run: Run, code: Snapshot, bundles: Bundles) -> str:
             migrating.migrate(run, release)
         elif run.settings.migrate:
             run.report.warn(f"not migrated: the primary host {run.primary.name} is not within --limit")
+        hooking.reach(run, "before_activate", dict.fromkeys(run.hosts, release), StagingFailed)
     except BaseException as error:
         pushing.discard(run, run.hosts, release)
         _remember(run, release, error)
@@ -84,6 +88,20 @@ def stage(run: Run, code: Snapshot, bundles: Bundles) -> str:
 
 
 def _stage_all(run: Run, code: Snapshot, bundles: Bundles, release: str) -> None:
+    releases = dict.fromkeys(run.hosts, release)
+    hooking.reach(run, "before_push", releases, StagingFailed)
+    if hooking.any_at(run, "after_push", "before_deps"):
+        # A hook between the two waits for all hosts, so the dependencies cannot be asked for behind the code.
+        pushing.push(run, code, release)
+        hooking.reach(run, "after_push", releases, StagingFailed)
+        hooking.reach(run, "before_deps", releases, StagingFailed)
+        installing.update_deps(run, bundles, releases)
+    else:
+        _push_and_install(run, code, bundles, release)
+    hooking.reach(run, "after_deps", releases, StagingFailed)
+
+
+def _push_and_install(run: Run, code: Snapshot, bundles: Bundles, release: str) -> None:
     way = pushing.choose(run)
 
     def stage_one(host: Host) -> dict[str, Any]:

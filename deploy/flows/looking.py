@@ -10,7 +10,7 @@ from ..bundle import Target, targetfile
 from ..errors import CheckFailed, by_host, combine
 from ..fleet import parallel
 from ..host.connection import Host
-from . import bundling, fitting, matching, plan, probing
+from . import bundling, fitting, matching, plan, probing, pushing
 from .run import Options, Run, opened
 
 
@@ -45,12 +45,20 @@ def _row(facts: dict[str, Any]) -> list[str]:
     record = facts["releases"].get(live, {})
     return [
         live or "none",
-        str(record.get("revision", "")),
+        _revision(record),
         str(record.get("state", "")),
         str(record.get("activated", "")),
         str(record.get("by", "")),
         str(facts["staged"] or ""),
     ]
+
+
+def _revision(record: dict[str, Any]) -> str:
+    """The revision, and the tag or branch it was asked for by."""
+    asked = str(record.get("asked") or "")
+    revision = str(record.get("revision", ""))
+    named = asked and not str(record.get("commit", "")).startswith(asked)
+    return f"{revision} ({asked})" if named else revision
 
 
 def check(config: Config, options: Options) -> None:
@@ -80,6 +88,8 @@ def check(config: Config, options: Options) -> None:
             run.report.say(said, host.name)
         if problems:
             raise CheckFailed(f"a deploy would fail:\n{by_host(problems)}", hint=fitting.hint(run) if libraries else "")
+        if told := pushing.other_way(run):
+            run.report.warn(told)
         matching.warn(run)
         targets = bundling.targets(run).values()
         plan.show_bundles(run, targets)

@@ -143,6 +143,6 @@ def _remedy(run: Run, matched: Match) -> str:
 
 def _lacking(run: Run, matched: Match) -> str:
     """What the host's own markers ask for, and the target's do not."""
-    wanted = asking.asked(run.settings, run.directory)
+    wanted = asking.wanted_by(run)
     bundled = {pin.label for pin in wanted.pins(matched.target)}
     return ", ".join(pin.label for pin in wanted.pins(matched.found) if pin.label not in bundled)

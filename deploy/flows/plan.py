@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..bundle import Target, targetfile
+from ..errors import DeployError
 from ..host.connection import Host
 from ..service import manager
 from ..source.snapshot import Snapshot
-from . import bundling, commands, pushing
+from . import bundling, commands, hooking, pushing
 from .run import Run
 
 
@@ -50,25 +51,56 @@ def _show_upload(run: Run, host: Host, bundle: Any) -> None:
     run.report.say(f"would upload {len(missing)} wheels ({size / (1 << 20):.1f} MiB)", host.name)
 
 
-def show_push(run: Run, code: Snapshot) -> None:
+def show_push(run: Run, code: Snapshot, release: str) -> None:
+    releases = dict.fromkeys(run.hosts, release)
+    hooking.reach(run, "before_push", releases, DeployError)
     for host in run.hosts:
         record = run.facts[host]["releases"].get(run.facts[host]["live"], {})
         same = "the same code as the live release" if record.get("tree") == code.digest else f"revision {code.revision}"
+        if code.commit and run.facts[host]["tools"].get(code.commit.kind):
+            into = f"{host.base_path}/repo, and {len(code.entries)} files of it into {host.base_path}/releases"
+            run.report.say(f"would push commit {code.commit.label} into {into}", host.name)
+            continue
         run.report.say(f"would push {len(code.entries)} files, {same}, into {host.base_path}/releases", host.name)
+    hooking.reach(run, "after_push", releases, DeployError)
 
 
 def show_migration(run: Run, release: str) -> None:
     if run.settings.migrate:
+        releases = dict.fromkeys(run.hosts, release)
+        hooking.reach(run, "before_migrate", releases, DeployError)
         told = f"would run in {release}{commands.names(run)}: {run.settings.migrate.command}"
         run.report.say(told, run.primary.name)
+        hooking.reach(run, "after_migrate", releases, DeployError)
 
 
 def show_activation(run: Run, releases: Mapping[Host, str]) -> None:
+    hooking.reach(run, "before_activate", releases, DeployError)
+    _show_switch(run, releases)
+    hooking.reach(run, "after_activate", releases, DeployError)
+
+
+def _show_switch(run: Run, releases: Mapping[Host, str]) -> None:
     for host, release in releases.items():
         run.report.say(f"would switch current from {run.facts[host]['live'] or 'nothing'} to {release}", host.name)
 
 
+def show_going_back(run: Run, releases: Mapping[Host, str]) -> None:
+    """A rollback's switch and restart: they have no hooks of their own."""
+    _show_switch(run, releases)
+    _show_restart(run, releases)
+
+
 def show_restart(run: Run, releases: Mapping[Host, str]) -> None:
+    served = {host: release for host, release in releases.items() if run.service(host)}
+    if served:
+        hooking.reach(run, "before_restart", served, DeployError)
+    _show_restart(run, releases)
+    if served:
+        hooking.reach(run, "after_restart", served, DeployError)
+
+
+def _show_restart(run: Run, releases: Mapping[Host, str]) -> None:
     for host, release in releases.items():
         service, health = run.service(host), run.health(host)
         if service:
@@ -80,9 +112,12 @@ def show_restart(run: Run, releases: Mapping[Host, str]) -> None:
 
 def show_deploy(run: Run, code: Snapshot, release: str) -> None:
     """All of it, in the order in which it would happen."""
-    show_bundles(run, bundling.targets(run).values())
-    show_push(run, code)
-    show_migration(run, release)
     releases = dict.fromkeys(run.hosts, release)
+    show_push(run, code, release)
+    hooking.reach(run, "before_deps", releases, DeployError)
+    show_bundles(run, bundling.targets(run).values())
+    hooking.reach(run, "after_deps", releases, DeployError)
+    show_migration(run, release)
     show_activation(run, releases)
     show_restart(run, releases)
+    hooking.reach(run, "after_deploy", releases, DeployError)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ..config import relative_to
-from ..errors import DeployError, StagingFailed, as_kind, combine
+from ..errors import ConfigurationError, ConnectionFailed, DeployError, StagingFailed, as_kind, combine
 from ..fleet import parallel
 from ..fleet.lock import whoami
 from ..host.connection import Host
+from ..host.session import HostFailure
 from ..hostside import tree
-from ..source import outputs, rsync, stream
+from ..source import git, outputs, rsync, stream
+from ..source.commit import Commit
 from ..source.snapshot import Snapshot, take
+from ..source.snapshot import revision as commit_of
+from . import committed
 from .run import Run
 
 STREAM_AT_MOST = 1 << 15
@@ -23,11 +27,33 @@ STREAM_AT_MOST = 1 << 15
 
 
 def snapshot(run: Run) -> Snapshot:
-    """The code as it lies here now."""
+    """The code: as it lies here now, or as it is in a commit.
+
+    :raises ConfigurationError: there is no such code.
+    :raises CheckFailed: it is not signed, and it has to be.
+    """
     settings = run.settings
+    if settings.source.committed:
+        return committed.snapshot(run)
+    if run.options.revision:
+        raise ConfigurationError(
+            f"only what lies here can be deployed with deploy.source.strategy: {settings.source.strategy}",
+            where="--revision",
+            hint="set it to git",
+        )
     root = relative_to(run.directory, settings.source.path).resolve()
     built = outputs.below(root, run.directory, outputs.outputs(settings))
     return take(root, settings.source.exclude, [*settings.shared.files, *settings.shared.dirs], built)
+
+
+def revision(run: Run) -> str:
+    """The commit that would be pushed now, '' where there is none: for what runs before there is a snapshot.
+
+    :raises ConfigurationError: the command line names none.
+    """
+    if run.settings.source.committed:
+        return committed.commit(run).short
+    return commit_of(relative_to(run.directory, run.settings.source.path).resolve())
 
 
 def new_identifier(run: Run, code: Snapshot) -> str:
@@ -44,10 +70,12 @@ def new_identifier(run: Run, code: Snapshot) -> str:
 def record(run: Run, code: Snapshot) -> dict[str, Any]:
     """What a host remembers of a release."""
     who = whoami()
+    commit = code.commit
     return {
         "app": run.settings.app,
         "stage": run.stage,
         "revision": code.revision,
+        **({"commit": commit.id, "asked": commit.asked, "source": commit.kind} if commit else {}),
         "by": f"{who['user']}@{who['host']}",
         "shared": shared(run),
     }
@@ -92,11 +120,27 @@ def choose(run: Run) -> Way:
         raise StagingFailed(
             "there is no rsync 3 on this machine", hint="install it, or set deploy.source.strategy: auto"
         )
-    without = [host.name for host in run.hosts if not run.facts[host]["tools"]["rsync"]]
-    if strategy == "auto" and (without or not here):
-        where = ", ".join(without) if here else "this machine"
+    if strategy == "git":
+        if told := other_way(run):
+            run.report.say(told)
+        return Way(strategy, here)
+    lacking = without(run, "rsync")
+    if strategy == "auto" and (lacking or not here):
+        where = ", ".join(lacking) if here else "this machine"
         run.report.say(f"no rsync on {where}: the code goes there over the connection itself")
     return Way(strategy, here)
+
+
+def other_way(run: Run) -> str:
+    """Where a commit cannot go as such, and how it goes there; '' where it can go everywhere."""
+    strategy = run.settings.source.strategy
+    lacking = without(run, strategy) if run.settings.source.committed else []
+    return f"no {strategy} on {', '.join(lacking)}: the files of the commit go there as they are" if lacking else ""
+
+
+def without(run: Run, tool: str) -> list[str]:
+    """The hosts that have no *tool*."""
+    return [host.name for host in run.hosts if not run.facts[host]["tools"].get(tool)]
 
 
 def push_one(
@@ -120,6 +164,8 @@ def push_one(
                     "there is no rsync on the host", where=host.name, hint="set deploy.source.strategy: auto"
                 )
             sent = _by_rsync(run, host, code, identifier, behind)
+        elif code.commit and run.facts[host]["tools"].get(code.commit.kind):
+            sent = _by_commit(run, host, code, code.commit, identifier, behind, with_rsync=both)
         else:
             sent = _what_is_missing(run, host, code, identifier, behind, with_rsync=both)
         step.outcome = f"pushed {identifier}: {_size(sent)} sent of {_size(code.size)}"
@@ -153,6 +199,65 @@ def _what_is_missing(
     else:
         operation, payload = stream.request(host, code, identifier, missing)
         asked = host.ask([operation, _finish(run, code, identifier)], payload)
+    behind()
+    _assert_verified(host, host.answer(asked)[-1])
+    return sent
+
+
+def _by_commit(
+    run: Run,
+    host: Host,
+    code: Snapshot,
+    commit: Commit,
+    identifier: str,
+    behind: Callable[[], None],
+    *,
+    with_rsync: bool,
+) -> int:
+    """The commit goes into the host's repository, and the release is made of that; a damaged one is filled anew."""
+    try:
+        return _through_repository(run, host, code, commit, identifier, behind, with_rsync=with_rsync)
+    except ConnectionFailed:
+        raise
+    except (HostFailure, StagingFailed) as error:
+        if isinstance(error, HostFailure) and error.kind != "repository":
+            raise
+        run.report.warn(f"{error.what}: the repository on the host is made anew", host.name)
+    return _through_repository(run, host, code, commit, identifier, behind, with_rsync=with_rsync, anew=True)
+
+
+def _through_repository(
+    run: Run,
+    host: Host,
+    code: Snapshot,
+    commit: Commit,
+    identifier: str,
+    behind: Callable[[], None],
+    *,
+    with_rsync: bool,
+    anew: bool = False,
+) -> int:
+    opened = {"kind": commit.kind, "form": git.object_format(commit), "anew": anew}
+    known = {"identifier": identifier, "entries": tree.pack(code.entries)}
+    repository, begun = host.batch([("open_repository", opened), ("link_known", known)])
+    sent = git.send(host, commit, repository["path"], identifier, run.facts[host]["tools"]["git"])
+    missing = begun["missing"]
+    # What the repository does not keep (submodules, Git LFS) goes beside it.
+    beside = [path for path in missing if path not in code.kept]
+    operations: list[tuple[str, dict[str, Any]]] = []
+    payload: Iterable[bytes] = ()
+    size = stream.size(code, beside)
+    sent += size
+    if with_rsync and size > STREAM_AT_MOST:
+        sent += rsync.push(host, code, begun["partial"], begun["reference"], only=beside) - size
+    elif beside:
+        operation, payload = stream.request(host, code, identifier, beside)
+        operations.append(operation)
+    if filled := set(missing) & code.kept:
+        paths = tree.pack(item for item in code.entries if item.path in filled)
+        wanted = {"commit": commit.id, "prefix": commit.prefix, "paths": paths, "modified": commit.time}
+        operations.append(("fill", {"identifier": identifier, **wanted}))
+    asked = host.ask([*operations, _finish(run, code, identifier)], payload)
     behind()
     _assert_verified(host, host.answer(asked)[-1])
     return sent

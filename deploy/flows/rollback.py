@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fabric import Config
 
-from ..errors import CheckFailed, NotRolledBack, combine
+from ..errors import CheckFailed, HookFailed, NotRolledBack, combine
 from ..fleet import parallel
 from ..host.connection import Host
-from . import activating, plan, probing, steps
+from . import activating, hooking, plan, probing, steps
 from .deploy import summary
 from .run import Options, opened
 
@@ -18,7 +18,7 @@ def rollback(config: Config, options: Options) -> None:
     :raises CheckFailed: a host has nothing to go back to; no host was touched.
     :raises NotRolledBack: the former release did not come up.
     """
-    with opened(config, options) as run:
+    with opened(config, options) as run, hooking.on_failure(run):
         run.connect()
         with run.locked("rollback"):
             probing.probe(run)
@@ -30,9 +30,12 @@ def rollback(config: Config, options: Options) -> None:
                     hint="fab status shows what is there; a release that was bad is never rolled back to",
                 )
             if options.dry:
-                plan.show_activation(run, targets)
-                plan.show_restart(run, targets)
+                hooking.reach(run, "before_rollback", targets, CheckFailed)
+                plan.show_going_back(run, targets)
+                hooking.reach(run, "after_rollback", targets, HookFailed)
                 return
+
+            hooking.reach(run, "before_rollback", targets, CheckFailed)
 
             run.assert_locked()
 
@@ -56,4 +59,5 @@ def rollback(config: Config, options: Options) -> None:
                     parts=cause.parts,
                 )
             activating.settle(run, targets, steps.entry(run, "rollback"), clean=False)
-        summary(run, targets)
+            summary(run, targets)
+            hooking.reach(run, "after_rollback", targets, HookFailed)

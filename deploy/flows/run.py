@@ -36,11 +36,13 @@ class Options:
     :ivar limit: hosts to narrow the stage to, '' for all.
     :ivar lock_wait_s: how long to wait for another deploy.
     :ivar dry: show and touch nothing.
+    :ivar revision: the tag, branch or commit to deploy, '' for what is checked out.
     """
 
     limit: str = ""
     lock_wait_s: float = 0
     dry: bool = False
+    revision: str = ""
 
 
 @dataclass(slots=True)
@@ -50,7 +52,11 @@ class Run:
     :ivar hosts: in the stage's order, narrowed by ``--limit``.
     :ivar facts: what the last probe found on each host.
     :ivar found: what a host said of itself while it was asked for something else; the next probe takes it.
+    :ivar revision: of the code that is pushed, once it is known.
+    :ivar begun: the release that the run is about, on each host, once it is known.
     :ivar primary: where migrations run and the deploy lock lies; not narrowed.
+    :ivar committed: the fabfile's directory as it is in the commit that is deployed, where one is.
+    :ivar closing: what is put away when the run ends.
     """
 
     settings: Settings
@@ -64,11 +70,23 @@ class Run:
     lock: DeployLock | None = None
     facts: dict[Host, dict[str, Any]] = field(default_factory=dict)
     found: dict[Host, dict[str, Any]] = field(default_factory=dict)
+    committed: Path | None = None
+    closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    revision: str = ""
+    begun: dict[Host, str] = field(default_factory=dict)
 
     @property
     def everyone(self) -> list[Host]:
         """The hosts to be reached: those of the run, and the primary for its lock."""
         return self.hosts if self.primary in self.hosts else [self.primary, *self.hosts]
+
+    def own(self, name: str) -> Path:
+        """A file of the application, such as its lock file: the commit's, where one is deployed and has it."""
+        if self.committed is not None and not Path(name).is_absolute():
+            path = self.committed / name
+            if path.exists():
+                return path
+        return relative_to(self.directory, name)
 
     def service(self, host: Host) -> Any:
         return self.host_settings[host].service or self.settings.service
@@ -221,7 +239,9 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
     hosts = limited(host_settings, options.limit, stage)
     try:
         with terminable(), report:
-            yield Run(settings, stage, directory, hosts, primary, host_settings, options, report)
+            run = Run(settings, stage, directory, hosts, primary, host_settings, options, report)
+            with run.closing:
+                yield run
     finally:
         for host in host_settings:
             host.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fabric import Config
 
-from ..errors import CheckFailed, combine
+from ..errors import CheckFailed, DeployError, HookFailed, StagingFailed, combine
 from ..fleet import parallel
 from ..fleet.lock import whoami
 from ..host.connection import Host
@@ -12,7 +12,9 @@ from . import (
     activating,
     auditing,
     bundling,
+    committed,
     fitting,
+    hooking,
     installing,
     making,
     matching,
@@ -49,11 +51,13 @@ def setup(config: Config, options: Options, *, packages: bool) -> None:
 
 
 def create_bundle(config: Config, options: Options, target: str | None) -> None:
-    """Make the bundle of each target of the stage, locally.
+    """Make the bundle of each target of the stage, locally: of the commit's lock file, where commits are deployed.
 
     :param target: names of target files; None for the targets that are configured.
     """
     with opened(config, options) as run:
+        if run.settings.source.committed or options.revision:
+            pushing.snapshot(run)
         wanted = list((matching.named(run) if target is None else matching.asked_for(run, target)).values())
         if not wanted:
             run.connect()
@@ -68,9 +72,10 @@ def create_bundle(config: Config, options: Options, target: str | None) -> None:
 
 def push(config: Config, options: Options) -> None:
     """Push the code into a new release that does not serve yet."""
-    with opened(config, options) as run:
+    with opened(config, options) as run, hooking.on_failure(run):
         making.make(run)
         code = pushing.snapshot(run)
+        run.revision = code.revision
         run.connect()
         with run.locked("push"):
             probing.probe(run)
@@ -78,11 +83,22 @@ def push(config: Config, options: Options) -> None:
             if all(_pushed(run, host, code.digest) for host in run.hosts):
                 run.report.say(f"nothing to push: {_staged(run, run.hosts[0])} holds this code already")
             elif options.dry:
-                plan.show_push(run, code)
+                plan.show_push(run, code, pushing.new_identifier(run, code))
             else:
                 preparing_needed(run)
-                pushing.push(run, code, pushing.new_identifier(run, code))
+                release = pushing.new_identifier(run, code)
+                hooking.reach(run, "before_push", dict.fromkeys(run.hosts, release), StagingFailed)
+                pushing.push(run, code, release)
+                _after_push(run, release)
         run.report.say(f"next: {run.fab('update-deps')}")
+
+
+def _after_push(run: Run, release: str) -> None:
+    try:
+        hooking.reach(run, "after_push", dict.fromkeys(run.hosts, release), StagingFailed)
+    except BaseException:
+        pushing.discard(run, run.hosts, release)
+        raise
 
 
 def _staged(run: Run, host: Host) -> str:
@@ -108,21 +124,30 @@ def preparing_needed(run: Run) -> None:
 
 def update_deps(config: Config, options: Options) -> None:
     """Upload the missing wheels, make the venv, and complete the pushed release."""
-    with opened(config, options) as run:
+    with opened(config, options) as run, hooking.on_failure(run):
         run.connect()
         with run.locked("update-deps"):
             probing.probe(run)
             probing.verify(run)
+            if run.settings.source.committed:
+                committed.use(run, [_staged(run, host) for host in run.hosts])
             matching.warn(run)
+            staged = {host: release for host in run.hosts if (release := _staged(run, host))}
             if options.dry:
+                hooking.reach(run, "before_deps", staged, StagingFailed)
                 plan.show_bundles(run, bundling.targets(run).values())
+                hooking.reach(run, "after_deps", staged, StagingFailed)
                 return
             bundles = bundling.create(run)
             fitting.verify(run, bundles)
             auditing.gate(run, (bundle.manifest for bundle in bundles.values()))
             preparing_needed(run)
             releases = {host: _incomplete(run, host, bundles[host].manifest.digest) for host in run.hosts}
+            if staged:
+                hooking.reach(run, "before_deps", staged, StagingFailed)
             installing.update_deps(run, bundles, releases)
+            if staged:
+                hooking.reach(run, "after_deps", staged, StagingFailed)
         if any(_staged(run, host) for host in run.hosts):
             run.report.say(f"next: fab {run.stage} migrate-db, then {run.fab('activate')}")
         else:
@@ -138,7 +163,7 @@ def _incomplete(run: Run, host: Host, digest: str) -> str:
 
 def migrate_db(config: Config, options: Options) -> None:
     """Run the migration on the primary host, in the staged release."""
-    with opened(config, options) as run:
+    with opened(config, options) as run, hooking.on_failure(run):
         if run.settings.migrate is None:
             run.report.say("no migration is configured (deploy.migrate.command)")
             return
@@ -172,7 +197,7 @@ def _complete(run: Run, host: Host) -> str:
 
 def activate(config: Config, options: Options) -> None:
     """Switch to the staged release; the restart is a step of its own."""
-    with opened(config, options) as run:
+    with opened(config, options) as run, hooking.on_failure(run):
         run.connect()
         with run.locked("activate"):
             probing.probe(run)
@@ -189,16 +214,26 @@ def activate(config: Config, options: Options) -> None:
             if options.dry:
                 plan.show_activation(run, staged)
                 return
+            hooking.reach(run, "before_activate", staged, StagingFailed)
             run.assert_locked()
-            _, failures = parallel.attempt(run.hosts, lambda host: activating.switch(run, host, staged[host]))
-            if failures:
-                cause = combine(list(failures.values()))
-                activating.revert(run, staged, cause)
-                raise cause
+            _switch(run, staged)
             unwatched = {host: release for host, release in staged.items() if not _watched(run, host)}
             if unwatched:
                 activating.settle(run, unwatched, entry(run, "activate"), clean=False)
+                hooking.reach(run, "after_deploy", unwatched, HookFailed)
         run.report.say(f"next: {run.fab('reboot-server')}")
+
+
+def _switch(run: Run, staged: activating.Releases) -> None:
+    _, failures = parallel.attempt(list(staged), lambda host: activating.switch(run, host, staged[host]))
+    if failures:
+        cause = combine(list(failures.values()))
+        activating.revert(run, staged, cause)
+        raise cause
+    try:
+        hooking.reach(run, "after_activate", staged, DeployError)
+    except DeployError as error:
+        raise activating.gone_back(run, staged, error) from None
 
 
 def _watched(run: Run, host: Host) -> bool:
@@ -207,7 +242,7 @@ def _watched(run: Run, host: Host) -> bool:
 
 def reboot_server(config: Config, options: Options) -> None:
     """Restart the application, then look whether it is well; a release that never was goes back."""
-    with opened(config, options) as run:
+    with opened(config, options) as run, hooking.on_failure(run):
         run.connect()
         with run.locked("reboot-server"):
             probing.probe(run)
@@ -222,6 +257,7 @@ def reboot_server(config: Config, options: Options) -> None:
             activating.reboot(run, live, unproven)
             if unproven:
                 activating.settle(run, unproven, entry(run, "reboot-server"), clean=False)
+                hooking.reach(run, "after_deploy", unproven, HookFailed)
         run.report.say(f"next: {run.fab('cleanup')}")
 
 

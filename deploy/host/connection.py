@@ -21,6 +21,7 @@ from invoke.exceptions import CommandTimedOut, Failure
 from ..errors import ConnectionFailed
 from . import hostkeys, privilege
 from .bootstrap import quoted
+from .hearing import Heard, Say
 from .session import Answer, Operations, Session
 from .spare import SpareChannel
 
@@ -42,10 +43,14 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How a command of the user's ended."""
+    """How a command of the user's ended.
+
+    :ivar late: it took longer than it might; it may go on, on the host.
+    """
 
     exited: int
     output: str
+    late: bool = False
 
     @property
     def ok(self) -> bool:
@@ -221,18 +226,33 @@ class Host:
         with self.lost_means_failed():
             return asked.wait(progress)
 
-    def run(self, command: str, *, user: str = "", timeout_s: float | None = None) -> CommandResult:
+    def run(
+        self, command: str, *, user: str = "", timeout_s: float | None = None, say: Say | None = None
+    ) -> CommandResult:
         """Run a command of the user's through Fabric, as *user* ('' for the login user).
 
         Its output is captured, both streams together; standard input is empty.
+
+        :param say: called with each line as it comes.
+        """
+        with self.lent(say) as connection:
+            return self._run(connection, command, user or self.login, timeout_s)
+
+    @contextlib.contextmanager
+    def lent(self, say: Say | None) -> Iterator[Connection]:
+        """Fabric's connection, for something of the user's that is waited for where the run is interrupted.
+
+        :param say: called with each line that its commands say.
         """
         connection = self.connection
         if self._stopping:
             raise ConnectionFailed("interrupted", where=self.name)
         self._no_command.clear()
+        connection._set(say=say)
         try:
-            return self._run(connection, command, user or self.login, timeout_s)
+            yield connection
         finally:
+            connection._set(say=None)
             self._no_command.set()
 
     def command(
@@ -264,7 +284,9 @@ class Host:
         return CommandResult(result["exited"], result["output"].strip())
 
     def _run(self, connection: Connection, command: str, user: str, timeout_s: float | None) -> CommandResult:
-        settings: dict[str, Any] = {"hide": True, "warn": True, "in_stream": False, "echo": False, "timeout": timeout_s}
+        settings: dict[str, Any] = {"warn": True, "in_stream": False, "echo": False, "timeout": timeout_s}
+        if connection.say is None:
+            settings["hide"] = True
         with self.lost_means_failed():
             try:
                 if user == self.login:
@@ -276,13 +298,14 @@ class Host:
                         f"{quoted(privilege.as_user([], user, password=False))} {command} </dev/null", **settings
                     )
             except CommandTimedOut as error:
-                return CommandResult(
-                    -1, error.result.stdout + error.result.stderr + f"\nstill running after {timeout_s} s"
-                )
+                return CommandResult(-1, self._said(error.result), late=True)
             except Failure as error:  # sudo did not take the password
                 raise privilege.refused(self.name, user, "sorry, try again") from error
-        output = (result.stdout + result.stderr).replace(connection.config.sudo.prompt, "")
-        return CommandResult(result.exited, output.strip())
+        return CommandResult(result.exited, self._said(result))
+
+    def _said(self, result: Any) -> str:
+        said: str = result.stdout + result.stderr
+        return said.replace(self._connection.config.sudo.prompt, "").strip()
 
     @contextlib.contextmanager
     def lost_means_failed(self) -> Iterator[None]:
@@ -311,7 +334,7 @@ def _connection(address: str, config: Config, access: Access) -> Connection:
     return _Connection(address, config=own, connect_kwargs=keys, connect_timeout=timeout)
 
 
-class _Connection(Connection):  # type: ignore[misc]  # Fabric has no types
+class _Connection(Heard, Connection):  # type: ignore[misc]  # Fabric has no types
     """Fabric's connection, whose commands find their channel open already."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:

@@ -1,4 +1,4 @@
-"""rsync rides on the connection that is already authenticated: a private socket, a channel for each call.
+"""rsync, git and hg ride on the connection that is already authenticated: a private socket, a channel for each call.
 
 So there is no second login, no second set of SSH options, and sudo is dealt with in one place.
 """
@@ -28,12 +28,15 @@ CHUNK = 1 << 17
 class Relay:
     """Serves the remote-shell helper for one host while it is open.
 
+    :param command: what is run on the host, whatever is asked for; None for what rsync asks for, which is different at
+        each call.
     :ivar sent: bytes that went to the host.
     :ivar error: what went wrong on our side of a call, if anything.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, command: list[str] | None = None) -> None:
         self._host = host
+        self._command = command
         self.sent = 0
         self.error: DeployError | None = None
         self._directory = tempfile.TemporaryDirectory(prefix="deploy-")  # 0700: nobody else reaches the socket
@@ -46,7 +49,7 @@ class Relay:
 
     @property
     def shell(self) -> str:
-        """What rsync's ``--rsh`` gets."""
+        """What rsync's ``--rsh``, git's ``GIT_SSH_COMMAND`` and hg's ``--ssh`` get."""
         return shlex.join([sys.executable, "-I", "-S", str(remote_shell.__file__), str(self._path)])
 
     def close(self) -> None:
@@ -78,10 +81,10 @@ class Relay:
         with contextlib.ExitStack() as closing:
             for descriptor in descriptors:
                 closing.callback(os.close, descriptor)
-            command = _remote_command(_line(call))
-            channel = self._host.channel(command)
+            asked = _remote_command(_line(call))
+            channel = self._host.channel(self._command or asked)
             closing.callback(channel.close)
-            channel.settimeout(None)  # rsync may think for long about a large tree; keepalive watches the peer
+            channel.settimeout(None)  # who is served may think for long about a large tree; keepalive watches the peer
             up = threading.Thread(target=self._upload, args=(source, channel), daemon=True)
             noise = threading.Thread(target=_copy_errors, args=(channel, errors), daemon=True)
             up.start()
@@ -103,9 +106,9 @@ class Relay:
 
 
 @contextlib.contextmanager
-def relay(host: Host) -> Iterator[Relay]:
+def relay(host: Host, command: list[str] | None = None) -> Iterator[Relay]:
     """A :class:`Relay` that is closed afterwards."""
-    opened = Relay(host)
+    opened = Relay(host, command)
     try:
         yield opened
     finally:

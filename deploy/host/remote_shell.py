@@ -1,4 +1,4 @@
-"""The remote shell that rsync is given (``-e``): hands its standard streams to the running deploy, and waits.
+"""The remote shell that rsync, git and hg are given: hands its standard streams to the running deploy, and waits.
 
 It does not connect to anything but the unix socket named by its first argument. The streams travel as file descriptors
 (SCM_RIGHTS, unix(7)), so no byte of the transfer passes through here.

@@ -8,11 +8,11 @@ from .failure import Failure
 
 
 def main(arguments: list[str]) -> None:
-    if len(arguments) == 4 and arguments[0] == "run":
+    if arguments[:1] == ["run"]:
         from . import runner
 
         try:
-            runner.run(*arguments[1:])
+            runner.command_line(arguments[1:])
         except (Failure, OSError) as error:
             sys.exit(f"deploy: {error}")
     sys.exit("usage: python3 hostside.pyz run BASE RELEASE COMMAND")

@@ -11,7 +11,7 @@ from typing import Any
 from . import deploylock, interpreter, sharedpaths, signature
 from .layout import Layout, Records
 
-_TOOLS = ("rsync", "git", "systemctl", "supervisorctl", "sudo")
+_TOOLS = ("rsync", "git", "hg", "svn", "systemctl", "supervisorctl", "sudo")
 
 
 def look(

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from . import disk, tree
+from . import disk, repository, tree
 from .failure import Failure
 from .layout import Layout, Records
 
@@ -39,7 +39,7 @@ def link_known(layout: Layout, identifier: str, entries: str) -> dict[str, Any]:
     partial, reference = begun["partial"], begun["reference"]
     missing = []
     for path, kind, value in sorted(tree.unpack(entries)):
-        target = _inside(partial, path)
+        target = inside(partial, path)
         if kind == "d":
             os.makedirs(target, 0o755, exist_ok=True)
             continue
@@ -51,7 +51,11 @@ def link_known(layout: Layout, identifier: str, entries: str) -> dict[str, Any]:
     return {**begun, "missing": missing}
 
 
-def _inside(root: str, path: str) -> str:
+def inside(root: str, path: str) -> str:
+    """The *path* below *root*.
+
+    :raises Failure: it leads out of it.
+    """
     if os.path.isabs(path) or ".." in path.split("/") or not path:
         raise Failure(f"the path {path!r} leaves the release", kind="refused")
     return os.path.join(root, path)
@@ -75,7 +79,7 @@ def receive(layout: Layout, identifier: str, files: list[list[Any]], stream: Any
     """
     partial = layout.partial(identifier)
     for path, executable, size, modified in files:
-        target = _inside(partial, path)
+        target = inside(partial, path)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         with open(descriptor, "wb") as output:
             copy(stream, output, size)
@@ -113,9 +117,9 @@ def finish_push(
     if tree.digest(tree.walk(partial)) != digest:
         return {"verified": False}
     for path in shared["dirs"]:
-        os.makedirs(_inside(layout.path("shared"), path), 0o755, exist_ok=True)
+        os.makedirs(inside(layout.path("shared"), path), 0o755, exist_ok=True)
     for path in [*shared["files"], *shared["dirs"]]:
-        link = _inside(partial, path)
+        link = inside(partial, path)
         parent, real = os.path.dirname(link), os.path.realpath(partial)
         # What the link points at would be removed, wherever that is.
         if os.path.realpath(parent) != os.path.normpath(os.path.join(real, os.path.dirname(path))):
@@ -190,6 +194,7 @@ def discard(layout: Layout, identifier: str) -> dict[str, Any]:
         disk.remove(layout.path("staged"))
     if records.get(identifier):
         Records(layout).save()  # reading them again drops what has no directory any more
+    repository.forget(layout)
     return {}
 
 
@@ -224,15 +229,17 @@ def expendable(records: Records, keep: int) -> list[str]:
     return [identifier for identifier in records.releases if goes(identifier)]
 
 
-def cleanup(layout: Layout, keep: int) -> dict[str, Any]:
-    """Remove old releases, then venvs no release uses, then wheels no venv holds.
+def cleanup(layout: Layout, keep: int, thorough: bool = False) -> dict[str, Any]:
+    """Remove old releases, then venvs no release uses, then wheels no venv holds, then commits of no release.
 
-    :returns: the names of the ``releases``, ``venvs`` and ``wheels`` that went, and the ``problem`` that ended it
-        early, '' where there was none: what cannot be removed may not fail what was deployed.
+    :param thorough: collect the repository even where that is hardly worth while.
+    :returns: the names of the ``releases``, ``venvs`` and ``wheels`` that went, the bytes that the ``repository`` gave
+        back, and the ``problem`` that ended it early, '' where there was none: what cannot be removed may not fail what
+        was deployed.
     """
-    gone: dict[str, Any] = {"releases": [], "venvs": [], "wheels": [], "problem": ""}
+    gone: dict[str, Any] = {"releases": [], "venvs": [], "wheels": [], "repository": 0, "problem": ""}
     try:
-        _clean_up(layout, keep, gone)
+        _clean_up(layout, keep, thorough, gone)
     except Failure as failure:
         gone["problem"] = failure.what
     except OSError as error:
@@ -240,7 +247,7 @@ def cleanup(layout: Layout, keep: int) -> dict[str, Any]:
     return gone
 
 
-def _clean_up(layout: Layout, keep: int, gone: dict[str, Any]) -> None:
+def _clean_up(layout: Layout, keep: int, thorough: bool, gone: dict[str, Any]) -> None:
     from . import venvs
 
     records = Records(layout)
@@ -252,6 +259,7 @@ def _clean_up(layout: Layout, keep: int, gone: dict[str, Any]) -> None:
     records.save()
     used = {record["venv"] for record in records.releases.values() if record.get("venv")}
     gone.update(venvs.prune(layout.base, used))
+    gone["repository"] = repository.collect(layout, thorough)
     _forget_programs(layout)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -33,6 +34,22 @@ def below(root: Path, directory: Path, patterns: Sequence[str]) -> list[str]:
         if inner.parts and inner.parts[0] != ".." and not any((source / above).is_symlink() for above in inner.parents):
             found.update(map(str, (inner, *inner.parents[:-1])))
     return sorted(found)
+
+
+def lay_over(root: Path, tree: Path, paths: Iterable[str]) -> None:
+    """Copy *paths* of the source into *tree*, an exported commit of it; what is made counts, not what was committed."""
+    for path in paths:
+        source, target = root / path, tree / path
+        directory = source.is_dir() and not source.is_symlink()
+        if not directory or target.is_symlink() or target.is_file():
+            if target.is_dir() and not target.is_symlink():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)
+        if directory:
+            target.mkdir(parents=True, exist_ok=True)
+        elif source.is_symlink() or source.is_file():
+            shutil.copy2(source, target, follow_symlinks=False)
 
 
 def expanded(directory: Path, patterns: Iterable[str]) -> set[str]:

@@ -14,6 +14,7 @@ from pathspec import GitIgnoreSpec
 from ..errors import BuildError, ConfigurationError
 from ..hostside import tree
 from ..hostside.failure import Failure
+from .commit import Commit
 
 # Never part of a release: what belongs to version control, to this machine, or is a secret.
 NEVER = (
@@ -30,12 +31,16 @@ class Snapshot:
     :ivar entries: everything that travels, sorted by path.
     :ivar digest: SHA-256 over the entries; the host computes the same over what arrived.
     :ivar revision: the commit in short, with ``-dirty`` where the tree has changes, or the digest in short.
+    :ivar commit: what *root* was made of; None for a working tree.
+    :ivar kept: the files that the repository of the commit keeps as they are.
     """
 
     root: Path
     entries: tuple[tree.Entry, ...]
     digest: str
     revision: str
+    commit: Commit | None = None
+    kept: frozenset[str] = frozenset()
 
     @property
     def short(self) -> str:

@@ -30,6 +30,7 @@ REMEDIES = {
     ExitCode.LOCKED: "Wait (``--lock-wait SECONDS``), or ``fab unlock --force`` if nobody deploys.",
     ExitCode.STAGING: "Read the message (disk, damaged wheel, rsync, an import or a module), then deploy again.",
     ExitCode.MIGRATION: "Mend the migration and deploy again. What it changed in the database before it failed stays.",
+    ExitCode.HOOK: "Run by hand what the hook (``after_deploy``, ``after_rollback``) left undone; see the message.",
     ExitCode.INTERRUPTED: "Deploy again; what had been begun was taken back on the hosts that were in reach.",
 }
 

@@ -48,6 +48,8 @@ RECIPES = {
     "bullseye": Recipe("bullseye"),
     "bookworm": Recipe("bookworm"),
     "trixie": Recipe("trixie"),
+    # What few servers have: Mercurial and Subversion.
+    "bookworm-vcs": Recipe("bookworm", (*PACKAGES, "mercurial", "subversion")),
     # Build hosts: like production, and a compiler beside.
     "bullseye-build": Recipe("bullseye", (*PACKAGES, "g++", "libpython3-dev")),
     "bookworm-build": Recipe("bookworm", (*PACKAGES, "g++", "libpython3-dev")),

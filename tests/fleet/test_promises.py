@@ -466,7 +466,7 @@ def test_a_base_path_with_spaces_and_quotes(tmp_path: Path, fleet: Fleet, web: M
     assert project.serving(web)["version"] == "one"
     project.configure(migrate={"command": "false"})
     project.version("three")
-    hint = project.fab("deploy", expect=10).output.split("to see it again there: ")[1].splitlines()[0]
+    hint = project.fab("deploy", expect=10).output.split("to see it again there (as guestbook): ")[1].splitlines()[0]
     assert web.run(hint, user="guestbook", check=False).returncode != 127, "the hint can be copied"
     assert_not_pwned(project)
 

@@ -112,3 +112,17 @@ def test_what_other_programs_say_is_masked_or_not_told(layout: Layout) -> None:
     os.unlink(layout.path("shared", ".env"))
     os.mkdir(layout.path("shared", ".env"))
     assert "not shown" in commands.mask(layout, ["it said hush hush"])["texts"][0]
+
+
+def test_by_hand_it_runs_in_a_release_or_in_the_base_path_with_what_it_is_told(layout: Layout) -> None:
+    def by_hand(*words: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "deploy.hostside", "run", *words]
+        return subprocess.run(line, capture_output=True, text=True, check=False)
+
+    show = 'pwd; echo "$A|$PORT|$TOLD|$DEPLOY_RELEASE"'
+    said = by_hand("--set", "A=it's = b", "--set", "PORT=9", layout.base, RELEASE, show).stdout
+    assert said == f"{layout.release(RELEASE)}\nit's = b|9|from the file|{RELEASE}\n"
+    assert by_hand(layout.base, "", show).stdout == f"{layout.base}\n|8000|from the file|\n"
+    refused = by_hand("--set", "A=b", layout.base, RELEASE)
+    assert refused.returncode == 1
+    assert "usage: " in refused.stderr
