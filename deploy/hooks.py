@@ -53,6 +53,7 @@ class Release:
     :ivar venv: its virtual environment's; it is there from ``after_deps`` on.
     :ivar revision: the commit, or what stands for it.
     :ivar former: the name of the release that served when the run began; '' where there was none.
+    :ivar error: what failed, in one line, at ``on_failure``.
     """
 
     app: str
@@ -63,6 +64,7 @@ class Release:
     venv: str = ""
     revision: str = ""
     former: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,13 @@ class Source(Model):
     )
     path: str = Field(".", description="The directory to push, relative to the fabfile.")
     exclude: list[str] = Field(
-        [], description="Patterns, as in a .gitignore, of what stays behind beside what never goes."
+        [],
+        description="Patterns, as in a .gitignore, of what stays behind beside what never goes; they count after "
+        "those of `.deployignore` files.",
+    )
+    gitignore: bool = Field(
+        False,
+        description="Leave behind what git ignores; outside of a repository what `.gitignore` files name.",
     )
 
     @property

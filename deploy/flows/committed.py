@@ -35,6 +35,14 @@ def commit(run: Run) -> Commit:
     return _versions(run).look_up(_root(run), run.options.revision)
 
 
+def is_checked_out(run: Run) -> bool:
+    """Whether it is the commit that lies here, changes aside.
+
+    :raises ConfigurationError: there is no such commit.
+    """
+    return not run.options.revision or commit(run).id == git.look_up(_root(run), "").id
+
+
 def snapshot(run: Run) -> Snapshot:
     """The code as it is in the commit that the command line names, or that is checked out.
 

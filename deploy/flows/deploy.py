@@ -41,6 +41,7 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
         code = pushing.snapshot(run)
         run.revision = code.revision
         run.report.phase(f"deploy {run.settings.app} {code.revision} to {run.stage}: {_names(run)}")
+        pushing.tell(run, code)
         run.connect()
         with run.locked(f"deploy {code.revision}"):
             probing.probe(run)

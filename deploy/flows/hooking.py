@@ -6,6 +6,8 @@ import contextlib
 import shlex
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from invoke.context import Context
@@ -14,6 +16,7 @@ from invoke.exceptions import Exit, UnexpectedExit
 from .. import hooks
 from ..config import Hook
 from ..errors import (
+    ConnectionFailed,
     DeployError,
     ExitCode,
     HookFailed,
@@ -27,7 +30,7 @@ from ..errors import (
 from ..fleet import parallel
 from ..hooks import FunctionHook, Release
 from ..host.connection import Host
-from ..host.hearing import Heard
+from ..host.hearing import Heard, Say
 from ..masking import masked
 from . import commands, here
 from .run import Run
@@ -42,7 +45,16 @@ ERROR_AT_MOST = 500
 
 
 class _Here(Heard, Context):
-    """What a function that runs locally gets for a connection."""
+    """What a function that runs locally gets for a connection; its commands begin in *directory*."""
+
+    def __init__(self, directory: Path, say: Say) -> None:
+        super().__init__()
+        self._set(say=say, start=shlex.quote(str(directory)))
+
+    def _prefix_commands(self, command: str) -> str:
+        # Context.cd() quotes nothing but spaces.
+        inner: str = super()._prefix_commands(command)
+        return f"cd {self.start} && {inner}"
 
 
 def any_at(run: Run, *points: str) -> bool:
@@ -89,7 +101,7 @@ def _there(
 
     def one(host: Host) -> None:
         with run.report.step(point, host.name) as step:
-            release = about(run, host, point, releases[host])
+            release = replace(about(run, host, point, releases[host]), error=also.get("DEPLOY_ERROR", ""))
             if isinstance(hook, Hook):
                 _command_there(run, host, point, hook, {**variables(release, point), **also}, release, kind)
             else:
@@ -138,7 +150,7 @@ def _here(
     kind: type[DeployError],
     also: Mapping[str, str],
 ) -> None:
-    release = _about_all(run, point, releases)
+    release = replace(_about_all(run, point, releases), error=also.get("DEPLOY_ERROR", ""))
 
     def say(line: str) -> None:
         run.report.say(line, "here")
@@ -151,10 +163,7 @@ def _here(
             if ended.problem:
                 raise kind(f"the hook {point} {ended.problem}: {hook.command}", where="here", output=ended.output)
         else:
-            context = _Here()
-            context._set(say=say)
-            with context.cd(str(run.directory)):
-                _call(hook, context, point, release, kind)
+            _call(hook, _Here(run.directory, say), point, release, kind)
         step.outcome = f"{point}: {_short(hook)}"
 
 
@@ -171,6 +180,8 @@ def _call(hook: FunctionHook, connection: Any, point: str, release: Release, kin
         said = error.result.stdout + error.result.stderr
         what = f"{failed}: exit {error.result.exited} of {error.result.command}"
         raise kind(what, where=where, output=said) from None
+    except ConnectionFailed:
+        raise
     except DeployError as error:
         raise because(kind, f"{failed}: {error.what}", error) from None
     except Exit as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fabric import Config
@@ -10,6 +11,7 @@ from ..bundle import Target, targetfile
 from ..errors import CheckFailed, by_host, combine
 from ..fleet import parallel
 from ..host.connection import Host
+from ..source.snapshot import files
 from . import bundling, fitting, matching, plan, probing, pushing
 from .run import Options, Run, opened
 
@@ -53,12 +55,14 @@ def _row(facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def _revision(record: dict[str, Any]) -> str:
-    """The revision, and the tag or branch it was asked for by."""
+def _revision(record: Mapping[str, Any]) -> str:
+    """The revision; and the tag or branch it was asked for by, or how many files no commit held."""
     asked = str(record.get("asked") or "")
     revision = str(record.get("revision", ""))
-    named = asked and not str(record.get("commit", "")).startswith(asked)
-    return f"{revision} ({asked})" if named else revision
+    if asked and not str(record.get("commit", "")).startswith(asked):
+        return f"{revision} ({asked})"
+    count = record.get("changes", {}).get("count", 0)
+    return f"{revision} ({files(count)})" if count else revision
 
 
 def check(config: Config, options: Options) -> None:

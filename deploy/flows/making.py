@@ -14,8 +14,8 @@ from ..bundle.wheelhouse import default_root
 from ..config import Build
 from ..errors import BuildError
 from ..masking import masked
-from ..source import freshness
-from . import here, hooking, pushing
+from ..source import freshness, outputs
+from . import committed, here, hooking, pushing
 from .run import Options, Run, opened
 
 LOGS = 20
@@ -50,6 +50,11 @@ def make(run: Run, *, force: bool = False) -> None:
 
 
 def _run_all(run: Run, *, force: bool) -> None:
+    if outputs.outputs(run.settings) and run.settings.source.committed and not committed.is_checked_out(run):
+        asked = run.options.revision
+        run.report.warn(
+            f"what is built is built of the code that lies here, and {asked} is deployed: check it out first"
+        )
     folder = default_root() / "builds" / _name(run.directory)
     log = Log(folder, run.stage)
     variables = {"DEPLOY_STAGE": run.stage, "DEPLOY_APP": run.settings.app, "DEPLOY_REVISION": run.revision}

@@ -17,13 +17,16 @@ from ..host.session import HostFailure
 from ..hostside import tree
 from ..source import outputs, rsync, stream
 from ..source.commit import Commit
-from ..source.snapshot import Snapshot, take
+from ..source.snapshot import Snapshot, files, listed, shown, take
 from ..source.snapshot import revision as commit_of
 from . import committed
 from .run import Run
 
 STREAM_AT_MOST = 1 << 15
 """Bytes that go quicker in one stream than by rsync, which needs six round trips for whatever it sends."""
+
+CHANGES_KEPT = 50
+"""Names of uncommitted files that a release's record holds."""
 
 
 def snapshot(run: Run) -> Snapshot:
@@ -43,7 +46,17 @@ def snapshot(run: Run) -> Snapshot:
         )
     root = relative_to(run.directory, settings.source.path).resolve()
     built = outputs.below(root, run.directory, outputs.outputs(settings))
-    return take(root, settings.source.exclude, [*settings.shared.files, *settings.shared.dirs], built)
+    shared = [*settings.shared.files, *settings.shared.dirs]
+    return take(root, settings.source.exclude, shared, built, gitignore=settings.source.gitignore)
+
+
+def tell(run: Run, code: Snapshot) -> None:
+    """Say what travels that no commit holds."""
+    if code.changes:
+        names = listed([shown(path) for path in code.changes])
+        run.report.say(f"not committed: {files(len(code.changes))}: {names}")
+    if code.doubt:
+        run.report.warn(f"the revision is not known: {code.doubt}")
 
 
 def revision(run: Run) -> str:
@@ -78,6 +91,8 @@ def record(run: Run, code: Snapshot) -> dict[str, Any]:
         **({"commit": commit.id, "asked": commit.asked, "source": commit.kind} if commit else {}),
         "by": f"{who['user']}@{who['host']}",
         "shared": shared(run),
+        # How many files no commit held, and the names of some.
+        **({"changes": {"count": len(code.changes), "names": code.changes[:CHANGES_KEPT]}} if code.changes else {}),
     }
 
 

@@ -75,6 +75,7 @@ def push(config: Config, options: Options) -> None:
     with opened(config, options) as run, hooking.on_failure(run):
         making.make(run)
         code = pushing.snapshot(run)
+        pushing.tell(run, code)
         run.revision = code.revision
         run.connect()
         with run.locked("push"):

@@ -67,7 +67,14 @@ def entry(root: str, path: str) -> Entry:
         return Entry(path, "d", "")
     if stat.S_ISREG(mode):
         return Entry(path, "x" if mode & stat.S_IXUSR else "f", _known_digest(full, look))
-    raise Failure(f"{path} is neither a file, a directory nor a link", "exclude it from the source")
+    named = path if path.isprintable() else ascii(path)
+    raise Failure(f"{named} is {_kind(mode)}, neither a file, a directory nor a link", "exclude it from the source")
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    return "a named pipe" if stat.S_ISFIFO(mode) else "a device"
 
 
 def walk(root: str) -> list[Entry]:

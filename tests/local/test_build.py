@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.local.conftest import FAB, LocalProject
+from tests.repositories import Git, needs_git
 
 # What they are about happens here; one kind of host will do.
 pytestmark = pytest.mark.parametrize("host", ["asyncssh"], indirect=True)
@@ -53,6 +54,36 @@ def test_an_output_travels_although_it_is_excluded(project: LocalProject, strate
     project.fab("push")
     assert (project.base / "staged/static/js/app.js").read_text()
     assert not (project.base / "staged/version.txt").exists()
+
+
+@needs_git
+def test_outputs_travel_beside_the_commit_that_does_not_hold_them(project: LocalProject) -> None:
+    (project.directory / ".gitignore").write_text("static\nmade\n")
+    builds = "{command: cat made > static, inputs: [made], outputs: [static]}, 'echo built $DEPLOY_REVISION'"
+    project.configure("git", extra=f"  build: [{builds}]\n")
+    first = Git(project.directory).commit()
+    (project.directory / "made").write_text("one")
+    assert f"here: built {first[:7]}\n" in project.fab("deploy")
+    one = (project.base / "current").resolve()
+    assert (one / "static").read_text() == "one"
+    assert not (one / "made").exists()
+    assert "nothing to change" in project.fab("deploy")
+
+    (project.directory / "made").write_text("two")
+    project.fab("deploy")
+    two = (project.base / "current").resolve()
+    assert two != one and (two / "static").read_text() == "two"
+    project.fab("rollback")
+    assert (project.base / "current").resolve() == one
+
+    (project.directory / "version.txt").write_text("later\n")
+    later = Git(project.directory).commit()
+    assert "what is built is built" not in project.fab("push", "--revision", later)
+    said = project.fab("push", "--revision", first[:7])
+    assert f"what is built is built of the code that lies here, and {first[:7]} is deployed" in said
+    assert f"here: built {first[:7]}\n" in said
+    assert (project.base / "staged/static").read_text() == "two"
+    assert (project.base / "staged/version.txt").read_text() == "one\n"
 
 
 def test_a_failing_build_touches_no_host(project: LocalProject) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -64,6 +65,33 @@ def test_a_change_that_keeps_size_and_time_travels(project: LocalProject, much: 
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     project.fab("deploy")
     assert project.version == "two"
+
+
+def test_uncommitted_changes_are_said_recorded_and_shown(project: LocalProject) -> None:
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *identity, *words], cwd=project.directory, check=True, stdout=subprocess.DEVNULL)
+
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-q", "-m", "first")
+    said = project.fab("deploy") + project.fab("status")
+    assert "not committed" not in said
+    assert "-dirty" not in said
+    (project.directory / "version.txt").write_text("two\n")
+    (project.directory / "new\x1b[31m").write_text("")
+    (project.directory / "migrate.py").rename(project.directory / "left.log")
+    project.configure(extra="  migrate:\n")
+    (project.directory / ".deployignore").write_text("*.log\nfabric.yaml\n")
+    said = project.fab("deploy", "--dry")
+    names = r".deployignore, migrate.py, 'new\x1b[31m', version.txt"
+    assert f"not committed: 4 files: {names}\n" in said
+    assert f"not committed: 4 files: {names}\n" in project.fab("push")
+    project.fab("deploy")
+    assert "-dirty (4 files)" in project.fab("status")
+    record = json.loads((project.base / "current/.release.json").read_text())
+    assert record["changes"] == {"count": 4, "names": [".deployignore", "migrate.py", "new\x1b[31m", "version.txt"]}
+    assert record["revision"].endswith("-dirty")
 
 
 def test_one_login_serves_the_whole_deploy(project: LocalProject) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from deploy.hooks import POINTS
-from tests.local.conftest import LocalProject
+from tests.local.conftest import FAB, LocalProject
 
 pytestmark = pytest.mark.parametrize("host", ["openssh"], indirect=True)
 
@@ -251,6 +252,19 @@ def test_functions_of_the_fabfile_ride_on_the_one_login(project: LocalProject) -
     assert (project.base / "shared/data/put").read_text() == FUNCTIONS
 
 
+def test_a_project_with_a_hostile_name_has_its_hooks(project: LocalProject) -> None:
+    project.directory = project.directory.rename(project.directory.with_name("it's; touch $(touch pwned) 'x"))
+    (project.directory / "sub").mkdir()
+    text = "from deploy import hook, ns\n\n@hook('after_build')\ndef mine(context, release):\n"
+    more = "    context.run('pwd')\n    with context.cd('sub'):\n        context.run('pwd')\n"
+    (project.directory / "fabfile.py").write_text(text + more)
+    configure(project, {"before_build": ["pwd"]}, "  build: [pwd]\n")
+    said = project.fab("build")
+    assert said.count(f"here: {project.directory}\n") == 3
+    assert said.count(f"here: {project.directory}/sub\n") == 1
+    assert not list(project.directory.parent.rglob("pwned"))
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -309,32 +323,32 @@ def test_a_hook_that_is_none_is_named(project: LocalProject, hooks: dict[str, An
     assert told.count("error: ") == 1
 
 
-def test_an_interrupt_of_a_local_hook_takes_back_what_was_begun(project: LocalProject, tmp_path: Path) -> None:
-    import signal
-
-    from tests.local.conftest import FAB
-
-    hook = {"command": f"touch {tmp_path}/begun; sleep 60", "where": "local"}
-    configure(
-        project,
-        {
-            "after_deps": [hook],
-            "on_failure": [{"command": f"echo $DEPLOY_EXIT_CODE > {tmp_path}/told", "where": "local"}],
-        },
-    )
+@pytest.mark.parametrize("where", ["hosts", "local"])
+def test_an_interrupt_of_a_hook_takes_back_what_was_begun(project: LocalProject, tmp_path: Path, where: str) -> None:
+    begun, told, late = tmp_path / "begun", tmp_path / "told", tmp_path / "late"
+    hook = {"command": f"touch {begun}; sleep 20; touch {late}", "where": where}
+    on_failure = {"command": f"echo $DEPLOY_EXIT_CODE > {told}", "where": "local"}
+    configure(project, {"after_deps": [hook], "on_failure": [on_failure]})
     process = subprocess.Popen(
-        [FAB, "deploy"],
-        cwd=project.directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    while not (tmp_path / "begun").exists():
+        [FAB, "deploy"], cwd=project.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    while not begun.exists():
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=30)
     assert process.returncode == 130, said
     assert not list((project.base / "releases").iterdir())
-    assert (tmp_path / "told").read_text() == "130\n"
+    assert told.read_text() == "130\n"
+    assert not late.exists()
+
+
+def test_a_function_is_told_of_the_failure(project: LocalProject) -> None:
+    text = "from deploy import hook, ns\n\n@hook('on_failure')\ndef mine(connection, release):\n"
+    more = "    connection.run(f'echo told {release.error[:40]!r}')\n"
+    (project.directory / "fabfile.py").write_text(text + more)
+    configure(project, {"before_activate": ["exit 3"]})
+    said = project.fab("deploy", expect=9)
+    name = project.host.address.rpartition("@")[2]
+    assert f"{name}: told {name}: the hook before_act" in said
