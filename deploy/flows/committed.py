@@ -104,7 +104,9 @@ def _laid_out(run: Run, commit: Commit) -> Snapshot:
     outputs.lay_over(_root(run), directory / commit.prefix, built)
     taken = take(directory / commit.prefix, run.settings.source.exclude, [*shared.files, *shared.dirs], built)
     _assert_whole(commit, taken, exported)
-    return replace(taken, revision=commit.short, commit=commit, kept=_kept(commit, taken, exported, frozenset(built)))
+    kept = _kept(commit, taken, exported, frozenset(built))
+    # Wherever the temporary directory lies, what is in it is the commit.
+    return replace(taken, revision=commit.short, commit=commit, kept=kept, changes=(), doubt="")
 
 
 def _assert_whole(commit: Commit, taken: Snapshot, exported: Exported) -> None:
