@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -101,6 +99,8 @@ def fill(layout: Layout, identifier: str, commit: str, prefix: str, paths: str, 
     if os.path.isdir(os.path.join(layout.path(NAME), ".hg")):
         _fill_from_hg(layout, identifier, commit, prefix, wanted, modified)
         return {}
+    import tempfile
+
     blobs = _blobs(layout, commit, prefix)
     lacking = [item.path for item in wanted if item.path not in blobs]
     if lacking:
@@ -123,6 +123,8 @@ def fill(layout: Layout, identifier: str, commit: str, prefix: str, paths: str, 
 def _fill_from_hg(
     layout: Layout, identifier: str, commit: str, prefix: str, wanted: Sequence[tree.Entry], modified: int
 ) -> None:
+    import tempfile
+
     from .releases import inside
 
     # Beside the release, so that a rename is enough, and swept like it.
@@ -169,6 +171,8 @@ def _blobs(layout: Layout, commit: str, prefix: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _reading(command: Sequence[str], source: Any) -> Iterator[Any]:
+    import subprocess
+
     process = subprocess.Popen(command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         yield process.stdout
@@ -274,6 +278,8 @@ def _program(name: str) -> str:
 
 
 def _run(command: Sequence[str], content: bytes = b"", more: dict[str, str] | None = None) -> bytes:
+    import subprocess
+
     around = {**os.environ, **(more or {})}
     result = subprocess.run(command, input=content, capture_output=True, env=around, check=False)
     if result.returncode:
