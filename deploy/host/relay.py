@@ -98,7 +98,8 @@ class Relay:
             call.sendall(bytes([status & 0xFF if status >= 0 else 255]))
 
     def _upload(self, source: int, channel: paramiko.Channel) -> None:
-        with contextlib.suppress(OSError):
+        # A connection that is cut is told by whoever reads from it.
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             while chunk := os.read(source, CHUNK):
                 self.sent += len(chunk)
                 channel.sendall(chunk)
