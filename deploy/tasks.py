@@ -22,22 +22,29 @@ if TYPE_CHECKING:
     from .flows.run import Options
 
 _LIMIT = {"limit": "Only these hosts of the stage, separated by commas."}
+_FROM = {"from_": "A directory to push instead of deploy.source.path, as it lies there; nothing is built."}
 _REVISION = {
     "revision": "The tag, branch or commit to deploy; default: what is checked out. With strategy git, hg or svn."
 }
 _LOCKING = {**_LIMIT, "lock_wait": "Seconds to wait while somebody else deploys."}
 
 
-def _options(c: Any, limit: str | None = None, lock_wait: str = "0", revision: str | None = None) -> Options:
+def _options(
+    c: Any, limit: str | None = None, lock_wait: str = "0", revision: str | None = None, source: str | None = None
+) -> Options:
     from .flows.run import Options
 
     if limit is not None and not limit.replace(",", "").strip():
         # An empty variable of a script must not widen what it was to narrow.
         raise ConfigurationError("it names no host; without it, all hosts of the stage are meant", where="--limit")
+    if source is not None and not source.strip():
+        raise ConfigurationError("it names no directory; without it, deploy.source.path is meant", where="--from")
     if revision is not None and not revision.strip():
         raise ConfigurationError("it names no commit; without it, what is checked out is meant", where="--revision")
     dry = bool(c.config.run.dry)
-    return Options(limit=limit or "", lock_wait_s=_seconds(lock_wait), dry=dry, revision=revision or "")
+    return Options(
+        limit=limit or "", lock_wait_s=_seconds(lock_wait), dry=dry, revision=revision or "", source=source or ""
+    )
 
 
 def _seconds(text: str) -> int:
@@ -54,13 +61,13 @@ def _config(c: Any) -> Config:
 @task(
     klass=FleetTask,
     auto_shortflags=False,
-    help={**_LOCKING, **_REVISION, "force": "Re-activate the live release where nothing changed."},
+    help={**_LOCKING, **_REVISION, **_FROM, "force": "Re-activate the live release where nothing changed."},
 )
-def deploy(c, limit=None, lock_wait="0", revision=None, force=False):  # type: ignore[no-untyped-def]
+def deploy(c, limit=None, lock_wait="0", revision=None, from_=None, force=False):  # type: ignore[no-untyped-def]
     """Bring code and dependencies to every host, switch, restart, and go back if it is not well."""
     from .flows.deploy import deploy as flow
 
-    flow(_config(c), _options(c, limit, lock_wait, revision), force=force)
+    flow(_config(c), _options(c, limit, lock_wait, revision, from_), force=force)
 
 
 @task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
@@ -148,12 +155,12 @@ def build(c, force=False):  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c), force=force)
 
 
-@task(klass=FleetTask, auto_shortflags=False, help={**_LOCKING, **_REVISION})
-def push(c, limit=None, lock_wait="0", revision=None):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help={**_LOCKING, **_REVISION, **_FROM})
+def push(c, limit=None, lock_wait="0", revision=None, from_=None):  # type: ignore[no-untyped-def]
     """Push the code into a new release that does not serve yet."""
     from .flows.steps import push as flow
 
-    flow(_config(c), _options(c, limit, lock_wait, revision))
+    flow(_config(c), _options(c, limit, lock_wait, revision, from_))
 
 
 @task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)

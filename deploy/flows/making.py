@@ -43,6 +43,9 @@ def make(run: Run, *, force: bool = False) -> None:
     """
     if not run.settings.build and not hooking.any_at(run, "before_build", "after_build"):
         return
+    if run.options.source:
+        run.report.say("nothing is built: --from names what is ready")
+        return
     run.revision = pushing.revision(run)
     hooking.reach(run, "before_build", {}, BuildError)
     _run_all(run, force=force)

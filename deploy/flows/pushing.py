@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from ..config import relative_to
@@ -36,6 +37,8 @@ def snapshot(run: Run) -> Snapshot:
     :raises CheckFailed: it is not signed, and it has to be.
     """
     settings = run.settings
+    if run.options.source:
+        return _handed_over(run)
     if settings.source.committed:
         return committed.snapshot(run)
     if run.options.revision:
@@ -48,6 +51,24 @@ def snapshot(run: Run) -> Snapshot:
     built = outputs.below(root, run.directory, outputs.outputs(settings))
     shared = [*settings.shared.files, *settings.shared.dirs]
     return take(root, settings.source.exclude, shared, built, gitignore=settings.source.gitignore)
+
+
+def _handed_over(run: Run) -> Snapshot:
+    """The directory of ``--from``: what was built is in it, or is not meant to travel."""
+    source, where = run.settings.source, f"--from {shown(run.options.source)}"
+    if source.committed or run.options.revision:
+        what = "--revision" if run.options.revision else f"deploy.source.strategy: {source.strategy}"
+        raise ConfigurationError(
+            f"a directory cannot be pushed with {what}, which takes the code from a repository",
+            where=where,
+            hint="set deploy.source.strategy: auto for the stage, or leave --from out",
+        )
+    root = Path(run.options.source).expanduser().resolve()
+    if not root.is_dir():
+        what = "is a file, not a directory" if root.exists() else "there is no such directory"
+        raise ConfigurationError(what, where=where, hint="unpack it first" if root.exists() else "")
+    shared = [*run.settings.shared.files, *run.settings.shared.dirs]
+    return take(root, source.exclude, shared, gitignore=source.gitignore)
 
 
 def tell(run: Run, code: Snapshot) -> None:
@@ -64,6 +85,8 @@ def revision(run: Run) -> str:
 
     :raises ConfigurationError: the command line names none.
     """
+    if run.options.source:
+        return commit_of(Path(run.options.source).expanduser())
     if run.settings.source.committed:
         return committed.commit(run).short
     return commit_of(relative_to(run.directory, run.settings.source.path).resolve())

@@ -37,12 +37,14 @@ class Options:
     :ivar lock_wait_s: how long to wait for another deploy.
     :ivar dry: show and touch nothing.
     :ivar revision: the tag, branch or commit to deploy, '' for what is checked out.
+    :ivar source: a directory to push as it lies there, '' for what the configuration names.
     """
 
     limit: str = ""
     lock_wait_s: float = 0
     dry: bool = False
     revision: str = ""
+    source: str = ""
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -331,7 +332,15 @@ def _connection(address: str, config: Config, access: Access) -> Connection:
         keys["key_filename"] = [*([given] if isinstance(given, str) else given), access.identity]
     own.connect_kwargs = {}
     timeout = int(access.connect_timeout_s) if own.timeouts.connect is None and "timeout" not in keys else None
-    return _Connection(address, config=own, connect_kwargs=keys, connect_timeout=timeout)
+    more = {"config": own, "connect_kwargs": keys, "connect_timeout": timeout}
+    # Fabric knows no brackets; without them, an address is what known_hosts calls it.
+    if bracketed := _BRACKETED.fullmatch(address):
+        user, host, port = bracketed.groups()
+        return _Connection(host, user=user, port=int(port) if port else None, **more)
+    return _Connection(address, **more)
+
+
+_BRACKETED = re.compile(r"(?:(.+)@)?\[(.+)\](?::(\d+))?")
 
 
 class _Connection(Heard, Connection):  # type: ignore[misc]  # Fabric has no types

@@ -208,3 +208,27 @@ def test_two_hosts_that_cannot_go_back_say_why_they_failed_and_why_they_cannot(
         f"  {names}: going back: there is no former release to go back to\n"
         "  look at it with fab local status"
     )
+
+
+def test_a_folder_that_ci_hands_over_is_pushed_in_place_of_the_source(project: LocalProject, tmp_path: Path) -> None:
+    folder = tmp_path / "from ci"
+    shutil.copytree(project.directory, folder, ignore=shutil.ignore_patterns("fabric.yaml", "fabfile.py"))
+    (folder / "version.txt").write_text("from ci\n")
+    (folder / ".deployignore").write_text("left\n")
+    (folder / "left").write_text("")
+    project.configure(extra="  build: [{command: exit 9}]\n")
+    said = project.fab("push", "--from", "../from ci")
+    assert "nothing is built" in said
+    assert project.fab("deploy", "--from", str(folder)).count("current is") == 1
+    assert project.version == "from ci"
+    release = (project.base / "current").resolve()
+    assert not (release / "left").exists()
+    assert not (release / "fabric.yaml").exists()
+
+    assert "--from nowhere: there is no such directory" in project.fab("push", "--from", "nowhere", expect=2)
+    said = project.fab("push", "--from", "fabric.yaml", expect=2)
+    assert "--from fabric.yaml: is a file, not a directory" in said
+    assert "--from: it names no directory" in project.fab("deploy", "--from", "", expect=2)
+    project.configure("git")
+    assert "deploy.source.strategy: git" in project.fab("push", "--from", str(folder), expect=2)
+    assert project.version == "from ci"
