@@ -367,7 +367,11 @@ def _log_in(connection: Connection, name: str, access: Access) -> None:
     address = f"{connection.host} port {connection.port}"
     to = "" if name.strip("[]") in (connection.host, f"{connection.host}:{connection.port}") else f" to {address}"
     try:
-        if not connection.gateway:
+        if isinstance(connection.gateway, Connection):
+            # Fabric would log in to it by itself, with any host key.
+            if not connection.gateway.is_connected:
+                _log_in(connection.gateway, connection.gateway.host, access)
+        elif not connection.gateway:
             connection.connect_kwargs["sock"] = _socket(connection.host, connection.port, access.connect_timeout_s)
         connection.open()
         connection.transport.set_keepalive(KEEPALIVE_S)
