@@ -291,6 +291,59 @@ def audit(c, bundle=None):  # type: ignore[no-untyped-def]
     flow(_config(c), bundle)
 
 
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    name="put",
+    help={
+        **_LIMIT,
+        "file": "A file here, or `-` for standard input.",
+        "as": "Its path below `shared/`; default: its own name.",
+        "mode": "Its mode on the hosts.",
+    },
+)
+def shared_put(c, file, as_="", mode="0600", limit=None):  # type: ignore[no-untyped-def]
+    """Upload one file into `shared/` of every host, readable for the deploy user alone."""
+    from .flows.sharing import put as flow
+
+    flow(_config(c), _options(c, limit), file, as_, mode)
+
+
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    name="diff",
+    positional=[],
+    help={
+        **_LIMIT,
+        "file": "A file here to compare with; without it, all of `shared.files` are compared.",
+        "as": "Its path below `shared/`; default: its own name.",
+    },
+)
+def shared_diff(c, file="", as_="", limit=None):  # type: ignore[no-untyped-def]
+    """Say on which hosts files of `shared/` differ or are missing; never what is in them."""
+    from .flows.sharing import diff as flow
+
+    flow(_config(c), _options(c, limit), file, as_)
+
+
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    name="edit",
+    help={
+        **_LIMIT,
+        "file": "Its path below `shared/`.",
+        "from": "The host whose file is taken where they differ.",
+    },
+)
+def shared_edit(c, file, from_="", limit=None):  # type: ignore[no-untyped-def]
+    """Open $EDITOR on a copy of a file of `shared/`, which is destroyed afterwards, and upload it to every host."""
+    from .flows.sharing import edit as flow
+
+    flow(_config(c), _options(c, limit), file, from_)
+
+
 def _stage_task(name: str) -> FleetTask:
     def choose(c):  # type: ignore[no-untyped-def]
         c.config.deploy.stage = name
@@ -306,6 +359,7 @@ def _namespace() -> Collection:
     )  # fmt: skip
     bundles = (bundle_show, bundle_list, bundle_diff, bundle_export, bundle_import, bundle_prune)
     collection.add_collection(Collection("bundle", *bundles))
+    collection.add_collection(Collection("shared", shared_put, shared_diff, shared_edit))
     taken = {*collection.task_names, *collection.collections}
     for name in stage_names():
         if name in taken:

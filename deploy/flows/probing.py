@@ -65,7 +65,7 @@ def problems(run: Run, host: Host, facts: Mapping[str, Any]) -> list[str]:
     for path in base["unwritable"]:
         found.append(f"{facts['user']} may not write to {path}; fab setup mends it")
     for name in facts["shared_missing"]:
-        found.append(f"{host.base_path}/shared/{name} is missing; put it there (owner {facts['user']}, mode 0600)")
+        found.append(f"{host.base_path}/shared/{name} is missing; {run.fab('shared.put')} FILE --as {name}")
     for name, matter in facts["shared_wrong"]:
         found.append(f"{host.base_path}/shared/{name} {matter}")
     if facts.get("unit_missing"):

@@ -128,6 +128,9 @@ OPERATIONS = {
     "journal": "journal.append",
     "run": "commands.run",
     "mask": "commands.mask",
+    "look_shared": "sharedfiles.look",
+    "take_shared": "sharedfiles.take",
+    "put_shared": "sharedfiles.put",
 }
 
 PAYLOAD = frozenset({"receive", "add_wheels"})

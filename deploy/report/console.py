@@ -47,6 +47,11 @@ class Report:
         """Something that is only of interest while it lasts."""
 
     @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The terminal is somebody else's for a while."""
+        yield
+
+    @contextmanager
     def step(self, phase: str, host: str) -> Iterator[Step]:
         """The work of one phase on one host; told when it ends, with its seconds."""
         step = Step(self, host)
@@ -128,6 +133,14 @@ class LiveReport(Report):
 
     def __exit__(self, *exception: object) -> None:
         self._live.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
 
     def phase(self, name: str) -> None:
         from rich.text import Text
