@@ -51,6 +51,7 @@ class LocalProject:
         )
         (self.base / "shared").mkdir(parents=True)
         (self.base / "shared/.env").write_text("SECRET=x\n")
+        (self.base / "shared/.env").chmod(0o600)
         self.configure(strategy)
 
     def configure(self, strategy: str = "auto", extra: str = "") -> None:
