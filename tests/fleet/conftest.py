@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ from tests.fleet import bases
 from tests.fleet.machines import Fleet, Machine
 
 HERE = Path(__file__).parent
-NOT_RUN = pytest.StashKey[str]()
 
 
 class Boot:
@@ -82,22 +80,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in ours:
         item.add_marker(pytest.mark.fleet)
     # A file named on the command line is collected whatever the top conftest ignores.
-    asked = config.getoption("--fleet")
-    if ours and (reason := bases.why_not() if asked else "needs --fleet"):
-        config.stash[NOT_RUN] = reason
+    if ours and (not config.getoption("--fleet") or bases.why_not()):
         config.hook.pytest_deselected(items=ours)
         items[:] = [item for item in items if item not in ours]
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if NOT_RUN not in session.config.stash:
-        return
-    if os.environ.get("FLEET_REQUIRED") == "1":
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    elif session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
-        session.exitstatus = pytest.ExitCode.OK
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if NOT_RUN in config.stash:
-        terminalreporter.write_line(f"fleet tests not run: {config.stash[NOT_RUN]}", yellow=True)
