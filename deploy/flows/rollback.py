@@ -7,7 +7,7 @@ from fabric import Config
 from ..errors import CheckFailed, HookFailed, NotRolledBack, combine
 from ..fleet import parallel
 from ..host.connection import Host
-from . import activating, hooking, plan, probing, steps
+from . import activating, hooking, plan, probing, restarting, steps
 from .deploy import summary
 from .run import Options, opened
 
@@ -44,7 +44,7 @@ def rollback(config: Config, options: Options) -> None:
                 activating.switch(run, host, targets[host])
                 if left:
                     host.call("judge", identifier=left, verdict="bad", reason="rolled back")
-                activating.restart_and_look(run, host, targets[host], insist=True)
+                restarting.restart_and_look(run, host, targets[host], insist=True)
 
             _, failures = parallel.attempt(run.hosts, go_back)
             if failures:
