@@ -173,6 +173,17 @@ def cleanup(run: Run, host: Host) -> str:
     return _removed(run, host, host.call("cleanup", keep=run.settings.keep_releases, thorough=True))
 
 
+def put_away(run: Run) -> None:
+    """Clean up where a run that died left something, and nothing else is to be done."""
+    hosts = [host for host in run.hosts if run.facts[host]["unfinished"]]
+
+    def clean(host: Host) -> None:
+        with run.report.step("clean up", host.name) as step:
+            step.outcome = cleanup(run, host) or "removed what an earlier run left unfinished"
+
+    parallel.attempt(hosts, clean)
+
+
 def _removed(run: Run, host: Host, gone: dict[str, Any]) -> str:
     if gone["problem"]:
         run.report.warn(f"not all could be cleaned up: {gone['problem']}", host.name)

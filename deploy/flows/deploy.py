@@ -54,6 +54,7 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
             bundles = bundling.create(run)
             if all(plan.unchanged(run, host, code.digest, bundles[host].manifest.digest) for host in run.hosts):
                 if not force:
+                    activating.put_away(run)
                     live = ", ".join(sorted({run.facts[host]["live"] for host in run.hosts}))
                     run.report.say(f"nothing to change: {live} is live and good (--force re-activates it)")
                     return

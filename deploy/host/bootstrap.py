@@ -14,6 +14,8 @@ _MAIN = "from hostside.__main__ import main\nimport sys\nmain(sys.argv[1:])\n"
 
 # Runs on the host before anything of ours is there, so it must be understood by any Python, if only to say that
 # this one is too old. Requests may already wait on standard input: lines before the program are kept for it.
+# Where it cannot be kept it runs out of memory: a file elsewhere would stay when the program is killed, and in a
+# directory that others may write to it would be theirs to look for.
 LOADER = r"""
 import sys
 if sys.version_info < (3, 9):
@@ -25,6 +27,7 @@ path = os.path.join(folder, 'hostside-' + wanted + '.pyz')
 given, pending = sys.stdin.buffer, []
 def digest(data): return hashlib.sha256(data).hexdigest()
 try:
+    if not folder: raise OSError
     with open(path, 'rb') as f: known = digest(f.read()) == wanted
 except OSError:
     known = False
@@ -36,21 +39,35 @@ if not known:
     if not line: sys.exit(4)
     data = given.read(int(line.split()[1]))
     if digest(data) != wanted: sys.exit(4)
-    import tempfile
+    temporary = os.path.join(folder, '.partial-hostside.%d' % os.getpid())
     try:
         if not folder: raise OSError
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix='.partial-')
-        final = path
-    except OSError:
-        handle, temporary = tempfile.mkstemp(suffix='.pyz')
-        final = temporary
-    with os.fdopen(handle, 'wb') as f: f.write(data)
-    if final != temporary:
-        os.chmod(temporary, 0o644); os.rename(temporary, final)
-    path = final
-    if path == temporary:
-        import atexit; atexit.register(os.unlink, path)
-sys.path.insert(0, path)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+        try:
+            with os.fdopen(handle, 'wb') as f: f.write(data)
+            os.rename(temporary, path)
+        except OSError:
+            os.unlink(temporary); raise
+        known = True
+    except OSError: pass
+if known: sys.path.insert(0, path)
+else:
+    import io, zipfile
+    from importlib.machinery import ModuleSpec
+    archive = zipfile.ZipFile(io.BytesIO(data))
+    class Program:
+        def find_spec(self, name, where=None, target=None):
+            for inner in (name.replace('.', '/') + '/__init__.py', name.replace('.', '/') + '.py'):
+                if inner in archive.namelist():
+                    spec = ModuleSpec(name, self, origin=os.path.basename(path) + '/' + inner,
+                                      is_package=inner.endswith('/__init__.py'))
+                    spec.has_location = True
+                    return spec
+        def create_module(self, spec): return None
+        def exec_module(self, module):
+            inner = module.__spec__.origin.partition('/')[2]
+            exec(compile(archive.read(inner), module.__spec__.origin, 'exec'), module.__dict__)
+    sys.meta_path.insert(0, Program())
 from hostside.server import serve
 serve(pending)
 """.strip()

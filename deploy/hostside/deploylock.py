@@ -49,6 +49,7 @@ def acquire(layout: Layout, token: str, owner: dict[str, Any], expiry: float) ->
         held = disk.read_json(path)
         if _valid(held):
             raise Failure(describe(held), _remedy(held), "locked")
+        disk.sweep_orphans(layout.path(".deploy"))
         now = time.time()
         disk.write_json(
             path,

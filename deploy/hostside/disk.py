@@ -146,6 +146,27 @@ def sweep(directory: str) -> list[str]:
     return swept
 
 
+def sweep_orphans(directory: str) -> None:
+    """Remove the unfinished files in *directory* whose names end in the number of a process that is no more.
+
+    For a directory in which others may be writing just now.
+    """
+    for name in os.listdir(directory):
+        _, _, pid = name.rpartition(".")
+        if name.startswith(PARTIAL) and pid.isdigit() and not _lives(int(pid)):
+            remove(os.path.join(directory, name))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
 def explain(error: OSError) -> Failure:
     """What an operating system error means to the person who deploys."""
     where = f": {error.filename}" if error.filename else ""

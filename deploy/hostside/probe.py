@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from . import deploylock, interpreter, sharedpaths, signature
+from . import deploylock, interpreter, releases, sharedpaths, signature
 from .layout import Layout, Records
 
 _TOOLS = ("rsync", "git", "hg", "svn", "systemctl", "supervisorctl", "sudo")
@@ -48,6 +48,7 @@ def look(
         "unit_missing": _unit_missing(service),
         "signers": signature.known(layout),
         "lock": deploylock.show(layout),
+        "unfinished": releases.unfinished(layout),
         **_records(layout),
         **ask(layout, also),
     }

@@ -18,15 +18,42 @@ def begin(layout: Layout, identifier: str) -> dict[str, Any]:
     :returns: ``partial``, the directory to fill, and ``reference``, the release whose unchanged files are to
         be linked instead of sent ('' on the first deploy).
     """
-    disk.sweep(layout.path("releases"))
-    disk.sweep(layout.base)
-    if os.path.lexists(layout.release(identifier)):
+    sweep(layout)
+    records = Records(layout)
+    if records.get(identifier):
         raise Failure(f"release {identifier} exists already", "run the command again", "exists")
+    # A run may have died before it wrote down what it had pushed, in this very second.
+    disk.discard(layout.path("releases"), identifier)
     partial = layout.partial(identifier)
     os.mkdir(partial, 0o755)
-    records = Records(layout)
     reference = records.live or records.staged
     return {"partial": partial, "reference": layout.release(reference) if reference else ""}
+
+
+def unfinished(layout: Layout) -> bool:
+    """Whether a run that died left something that the next one has to put away; read-only."""
+    for directory in _swept(layout):
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            continue
+        if any(name.startswith(disk.PARTIAL) for name in names):
+            return True
+    staged = layout.linked("staged")
+    return os.path.lexists(layout.path("staged")) and staged in ("", layout.linked("current"))
+
+
+def sweep(layout: Layout) -> None:
+    """Put away what runs that died left unfinished; who calls holds the deploy lock."""
+    for directory in _swept(layout):
+        disk.sweep(directory)
+    disk.sweep_orphans(layout.path(".deploy"))
+    if layout.linked("staged") in ("", layout.linked("current")):
+        disk.remove(layout.path("staged"))
+
+
+def _swept(layout: Layout) -> list[str]:
+    return [layout.base, *(layout.path(name) for name in ("releases", "venvs", "wheels"))]
 
 
 def link_known(layout: Layout, identifier: str, entries: str) -> dict[str, Any]:
@@ -250,6 +277,7 @@ def cleanup(layout: Layout, keep: int, thorough: bool = False) -> dict[str, Any]
 def _clean_up(layout: Layout, keep: int, thorough: bool, gone: dict[str, Any]) -> None:
     from . import venvs
 
+    sweep(layout)
     records = Records(layout)
     unknown = [name for name in os.listdir(layout.path("releases")) if name not in records.releases]
     for identifier in expendable(records, keep) + unknown:

@@ -1,0 +1,189 @@
+"""A host in small: runs the real host program on a directory of this machine, and dies, or fails, at a step it is told.
+
+Started once with the interpreter and the flags that a host program has (``-I -S``), it has imported the program before
+the first deploy, so that a deploy costs a fork and no start. One process group is one host: a kill takes all of it.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import array
+import ctypes
+import importlib
+import json
+import os
+import pkgutil
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import steps
+
+
+def main() -> None:
+    """``machine.py SOCKET PROGRAM``: fork a host for each order that comes with a socket of its own."""
+    orders = socket.socket(fileno=int(sys.argv[1]))
+    sys.path.insert(0, sys.argv[2])
+    import hostside
+
+    for module in pkgutil.iter_modules(hostside.__path__):
+        if module.name != "__main__":
+            importlib.import_module("hostside." + module.name)
+    for name in ("venv", "zipfile", "tempfile", "subprocess", "getpass", "traceback", "platform", "_strptime"):
+        importlib.import_module(name)
+    # What a host that was killed leaves behind is this process's to reap, at once.
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while received := _receive(orders):
+        order, (channel,) = received
+        if os.fork() == 0:
+            orders.close()
+            _host(order, socket.socket(fileno=channel))
+            os._exit(0)
+        os.close(channel)
+
+
+def _receive(from_: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """A message and the descriptors that came with it."""
+    descriptors = array.array("i")
+    message, ancillary, _, _ = from_.recvmsg(1 << 16, socket.CMSG_SPACE(8 * descriptors.itemsize))
+    if not message:
+        return None
+    for _level, _kind, data in ancillary:
+        descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    return json.loads(message), list(descriptors)
+
+
+def _host(order: dict[str, Any], channels: socket.socket) -> None:
+    """Start what is asked for on each channel, until there is nobody who could ask."""
+    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    _pass_time(order.get("later", 0), order.get("boot_later", order.get("later", 0)))
+    if "log" in order:
+        _arm(order)
+    while received := _receive(channels):
+        request, (both, errors) = received
+        if os.fork() == 0:
+            channels.close()
+            os.dup2(both, 0)
+            os.dup2(both, 1)
+            os.dup2(errors, 2)
+            _perform(request["command"])
+        os.close(both)
+        os.close(errors)
+        while _reaped():
+            pass
+    os.killpg(0, signal.SIGKILL)  # a channel's end is not the end of what was started on it, but the test's is
+
+
+def _reaped() -> bool:
+    try:
+        return os.waitpid(-1, os.WNOHANG)[0] > 0
+    except ChildProcessError:
+        return False
+
+
+def _pass_time(seconds: float, since_boot: float) -> None:
+    """Let the clocks of this host be that much later."""
+    wall, clock = time.time, time.clock_gettime
+    time.time = lambda: wall() + seconds  # type: ignore[assignment]
+    shift = {time.CLOCK_REALTIME: seconds}
+    time.clock_gettime = lambda which: clock(which) + shift.get(which, since_boot)  # type: ignore[assignment]
+
+
+def _perform(command: list[str]) -> None:
+    """Be what the login shell would have started."""
+    if "-c" not in command:
+        os.execvp(command[0], command)
+    at = command.index("-c")
+    sys.argv[:] = ["-c", *command[at + 2 :]]
+    status = 1
+    try:
+        exec(compile(command[at + 1], "<string>", "exec"), {"__name__": "__main__"})
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+# --- what goes wrong ---
+
+
+def _arm(order: dict[str, Any]) -> None:
+    """Write down each step, and let the one go wrong that is ordered.
+
+    ``at``: its number, from 1 on; 0 for none. ``how``: ``kill``, ``torn`` (the file that is opened is there, and what
+    should be in it is not), or ``error`` with ``errno``, once or, with ``lasting``, from then on.
+    """
+    log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    # As many bytes as there are steps before that one: who finds none left is there, whichever process it is.
+    taken, given = os.pipe()
+    os.set_blocking(taken, False)
+    left = order["at"] - 1 if order["at"] else 1 << 16
+    os.set_blocking(given, False)
+    while left > 0:
+        try:
+            left -= os.write(given, b"." * min(left, 4096))
+        except BlockingIOError:
+            break
+    skipped = set(order.get("not_for", ()))
+    only = set(order.get("only_for", ()))
+
+    def told(step: Any, number: int = 0) -> None:
+        words = [step.verb, *step.paths, step.detail]
+        os.write(log, json.dumps(words).encode() + b"\n")
+
+    def reached(step: Any) -> None:
+        if step.verb in skipped or (only and step.verb not in only):
+            return
+        told(step)
+        try:
+            os.read(taken, 1)
+            return
+        except BlockingIOError:
+            pass
+        if order["how"] == "error":
+            if not order.get("lasting"):
+                os.write(given, b"." * 4096)
+            number = order["errno"]
+            raise OSError(number, os.strerror(number), step.paths[-1])
+        if order["how"] == "torn" and step.verb == "write":
+            os.close(os.open(step.paths[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+        os.killpg(0, signal.SIGKILL)
+
+    steps.watch(order["base"], reached)
+    if order.get("syncs"):
+        _tell_syncs(order["base"], log)
+
+
+def _tell_syncs(base: str, log: int) -> None:
+    """Write down what was made durable, too: no audit event tells of it."""
+    from hostside import disk
+
+    fsync, whole = os.fsync, disk.sync_file_system
+
+    def tell(*words: str) -> None:
+        os.write(log, json.dumps(words).encode() + b"\n")
+
+    def synced(descriptor: Any) -> None:
+        fsync(descriptor)
+        number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
+        tell("fsync", os.readlink(f"/proc/self/fd/{number}"), "")
+
+    def all_synced(path: str) -> None:
+        whole(path)
+        tell("syncfs", path, "")
+
+    os.fsync = synced  # type: ignore[assignment]
+    disk.sync_file_system = all_synced
+
+
+if __name__ == "__main__":
+    main()
