@@ -76,12 +76,20 @@ def read(path: Path) -> Mapping[str, Any]:
         text = path.read_text(encoding="utf-8")
         document = json.loads(text) if path.suffix == ".json" else _yaml.safe_load(text)
     except (ValueError, _yaml.YAMLError, OSError) as error:
-        problem = " ".join(str(error).split())
-        raise ConfigurationError(f"it cannot be read: {problem}", where=str(path)) from None
+        raise ConfigurationError(f"it cannot be read: {_problem(error)}", where=str(path)) from None
     if document is not None and not isinstance(document, Mapping):
         raise ConfigurationError("it must be a mapping with a section deploy:", where=str(path))
     _only_text(path, document or {}, "")
     return document or {}
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong with a file, and where in it; not what stands there, as that may be a secret."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    said = ", ".join(filter(None, (error.context, error.problem)))  # type: ignore[attr-defined]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
 
 
 def _only_text(path: Path, mapping: Mapping[Any, Any], above: str) -> None:

@@ -6,6 +6,7 @@ Flows are imported inside the tasks, so that ``fab --list`` pays for none of the
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
@@ -369,6 +370,11 @@ def _namespace() -> Collection:
     collection.configure({"deploy": {"stage": None, "default_stage": None}})
     return collection
 
+
+if logging.getLogger().handlers:  # `fab --debug`; Invoke's next words are the whole configuration
+    from .report import logs
+
+    logs.guard()
 
 try:
     ns = _namespace()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from ..errors import ConfigurationError
+from ..hostside.secrecy import looks_secret
 from .basics import NAME, Model
 from .building import Build
 from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, Index, TargetSettings
@@ -65,10 +67,19 @@ def _problems(error: ValidationError, stage: str, overrides: Mapping[str, Any]) 
                 yield f"{where}: must be auto, local, or a mapping: files, or python and platform (it is {given!r})"
         else:
             message = _PLAIN.get(kind) or item["msg"].removeprefix("Value error, ")
-            # A value of `env:` may be a secret.
-            scalar = path[:1] != ["env"] and isinstance(given, str | int | float | bool | None)
-            shown = f" (it is {given!r})" if scalar else ""
+            shown = f" (it is {_quoted(given)})" if _may_be_shown(path, given) else ""
             yield f"{where}: {message[0].lower()}{message[1:]}{shown}" if path else f"deploy.stages.{stage}.{message}"
+
+
+def _may_be_shown(path: list[Any], given: Any) -> bool:
+    """Whether a message may quote a value: a value of `env:` may be a secret, whatever it is called."""
+    secret = path[:1] == ["env"] or any(looks_secret(str(key)) for key in path)
+    return not secret and isinstance(given, str | int | float | bool | None)
+
+
+def _quoted(given: Any) -> str:
+    # `user:password@host` without a scheme is no URL yet, and may be why it is wrong.
+    return re.sub(r"[^\s/@'\"]*:[^\s@'\"]*@", "***@", repr(given))
 
 
 _PLAIN = {

@@ -21,6 +21,7 @@ from ..fleet import parallel
 from ..fleet.lock import DeployLock
 from ..host import hostkeys
 from ..host.connection import Access, Host
+from ..report import logs
 from ..report.console import Report, make
 from ..service import manager
 from ..stages import configuration_files, project_directory, read
@@ -196,6 +197,7 @@ class Project:
         if "stages" not in self.section:
             _assert_section([*configuration_files()], self.directory)
         name = choose_stage(self.section, self.file)
+        _hide_raw(self.section)
         settings = load(self.section, name, self.file)
         _hide(settings)
         return name, settings
@@ -207,6 +209,7 @@ class Project:
         """
         if self.section.get("stage") and not every:
             return dict([self.stage()])
+        _hide_raw(self.section)
         found = {str(name): load(self.section, name, self.file) for name in self.section.get("stages") or {}}
         for settings in found.values():
             _hide(settings)
@@ -219,6 +222,7 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
 
     :raises ConfigurationError: the configuration is wrong, or ``--limit`` names a host that is not in the stage.
     """
+    logs.guard()
     masking.hide(str(each) for each in (config.sudo.password, *map(config.connect_kwargs.get, _PASSWORDS)) if each)
     project = Project.of(config)
     stage, settings = project.stage()
@@ -247,6 +251,18 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
     finally:
         for host in host_settings:
             host.close()
+
+
+def _hide_raw(section: Mapping[str, Any]) -> None:
+    """Hide the secrets of `env:`, of all stages, before the section is validated: what finds it wrong may quote it."""
+    from ..hostside.secrecy import secrets_of
+
+    stages = section.get("stages")
+    places = [section, *(stages.values() if isinstance(stages, Mapping) else ())]
+    for place in places:
+        values = place.get("env") if isinstance(place, Mapping) else None
+        if isinstance(values, Mapping):
+            masking.hide(secrets_of({name: str(value) for name, value in values.items()}, every=False))
 
 
 def _hide(settings: Settings) -> None:
