@@ -75,6 +75,7 @@ def check(config: Config, options: Options) -> None:
         probing.probe(run, also=["openssh"])
         probing.warn(run)
         rights = parallel.each(run.hosts, probing.sudo_rights)
+        mixed = parallel.each(run.hosts, lambda host: probing.mixing(run, host))
         problems = []
         libraries = fitting.missing_libraries(run, bundling.all_known(run))
         for host in run.hosts:
@@ -87,6 +88,8 @@ def check(config: Config, options: Options) -> None:
                 found.append(denied)
             if facts["lock"]:
                 run.report.warn(facts["lock"], host.name)
+            for doubt in mixed[host]:
+                run.report.warn(f"{run.service(host).unit} would mix releases: {doubt}", host.name)
             problems += [(host.name, problem) for problem in found]
             said = f"{len(found)} in the way, see below" if found else _described(facts, rights[host])
             run.report.say(said, host.name)

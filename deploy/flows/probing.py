@@ -98,6 +98,15 @@ def sudo_rights(host: Host) -> str:
     return answer
 
 
+def mixing(run: Run, host: Host) -> list[str]:
+    """What of the service's unit would give its processes two releases at once: :mod:`deploy.hostside.mixing`."""
+    service = run.service(host)
+    if service is None or run.facts[host]["base"]["lacking"]:
+        return []
+    found: list[str] = host.call("doubt_unit", service=manager.description(service, host.base_path))
+    return found
+
+
 def may_restart(run: Run, host: Host) -> str:
     """Whether sudo lets the login user restart the service; '' where it does or cannot be asked."""
     service = run.service(host)

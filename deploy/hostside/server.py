@@ -120,6 +120,7 @@ OPERATIONS = {
     "discard": "releases.discard",
     "verify": "verify.verify",
     "prove": "processes.prove",
+    "doubt_unit": "mixing.doubts",
     "records": "layout.summary",
     "lacking": "install.lacking",
     "libraries": "libraries.lacking",

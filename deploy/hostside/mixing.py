@@ -1,0 +1,77 @@
+"""Would a unit's processes have two releases at once? What is looked up through `current` later is the next one.
+
+It reads the unit as systemd tells it; what a start script or a configuration file names, it does not see.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from typing import Any
+
+from .layout import Layout
+
+_PYTHON = re.compile(r"(pypy|python)[0-9.]*$")
+_SEARCHED = ("PATH", "PWD", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
+"""Variables that are looked up again and again."""
+
+
+def doubts(layout: Layout, service: dict[str, Any] | None) -> list[str]:
+    """What of the service's unit goes through `current` after its start, one sentence each."""
+    if not service or service["manager"] != "systemd":
+        return []
+    scope = ["--user"] if service.get("user") else []
+    directory = {"XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}"} if scope else {}
+    command = ["systemctl", *scope, "show", "--property=ExecStart,Environment", "--", service["unit"]]
+    try:
+        answer = subprocess.run(
+            command,
+            env={**os.environ, **directory},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return of_unit(answer.stdout.decode(errors="replace"), layout.path("current"))
+
+
+def of_unit(told: str, current: str) -> list[str]:
+    """The same of what ``systemctl show`` says (ExecStart and Environment)."""
+    found = []
+    for line in told.splitlines():
+        name, _, value = line.partition("=")
+        if name == "ExecStart":
+            command = re.search(r"argv\[\]=(.*?) ;", value)
+            found += _of_command(command.group(1).split() if command else [], current)
+        elif name == "Environment":
+            for word in value.split():
+                variable, _, path = word.strip('"').partition("=")
+                if variable in _SEARCHED and _through(path, current):
+                    found.append(f"its variable {variable} names {current}, which is looked up again after a switch")
+    return found
+
+
+def _of_command(words: list[str], current: str) -> list[str]:
+    found = []
+    for number, word in enumerate(words):
+        if not _through(word, current):
+            continue
+        option = words[number - 1] if number else ""
+        if _PYTHON.search(word):
+            found.append(
+                f"it starts {word}: Python takes its venv from that link, so a later import is another release's; "
+                "use WorkingDirectory and: /usr/bin/env .venv/bin/python"
+            )
+        elif word.startswith("--chdir=") or option == "--chdir":
+            found.append(f"--chdir {current}: what is imported later comes through the link; leave it out")
+        elif word.startswith("--pythonpath=") or option == "--pythonpath":
+            found.append(f"--pythonpath {current}: what is imported later comes through the link; leave it out")
+    return found
+
+
+def _through(text: str, current: str) -> bool:
+    return re.search(rf"(^|[:=\"']){re.escape(current)}(/|$|[:\"'])", text) is not None
