@@ -31,12 +31,16 @@ PACKAGES = (
     "supervisor",
 )
 
+# What a server of another architecture has. systemd starts under qemu and then can start no service, so there is none.
+FOREIGN_PACKAGES = ("openssh-server", "python3", "python3-venv", "sudo", "rsync", "curl")
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """What a base is made of.
 
-    :ivar architecture: Debian's name of a foreign one, whose programs qemu runs; '' for this machine's.
+    :ivar architecture: Debian's name of a foreign one, whose programs qemu runs; '' for this machine's. A host of it
+        runs sshd and no systemd.
     """
 
     suite: str
@@ -54,8 +58,8 @@ RECIPES = {
     "bullseye-build": Recipe("bullseye", (*PACKAGES, "g++", "libpython3-dev")),
     "bookworm-build": Recipe("bookworm", (*PACKAGES, "g++", "libpython3-dev")),
     "trixie-build": Recipe("trixie", (*PACKAGES, "g++", "libpython3-dev")),
-    # Not booted: a root to run foreign programs in.
-    "trixie-arm64": Recipe("trixie", ("python3",), "arm64"),
+    # A server of another architecture, and a root to run its programs in.
+    "trixie-arm64-host": Recipe("trixie", FOREIGN_PACKAGES, "arm64"),
 }
 
 # program on this machine -> the Debian package that brings it

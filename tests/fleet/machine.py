@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from shlex import quote
 from typing import TYPE_CHECKING, TypeVar
 
-from tests.fleet import network, trap
+from tests.fleet import bases, network, trap
 from tests.fleet.client import LOGIN_USER, ssh_keygen
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ ENVIRONMENT = [
 ]
 
 SSHD = "MaxStartups 100\nMaxSessions 50\nUseDNS no\n"
+SSHD_ALONE = ["sh", "-c", "mkdir -p /run/sshd && exec /usr/sbin/sshd -D -e"]
 # OpenSSH 9.8 and later shuts out an address for seconds after logins that failed: here all come from one address.
 SSHD_PENALTIES = "PerSourcePenalties no\n"
 
@@ -63,6 +64,7 @@ class Machine:
         self.name = name
         self.number = number
         self.base = base
+        self.foreign = bool(bases.RECIPES[suite].architecture)
         self.address = fleet.slice.host_address(number)
         self.pid1 = 0
         self._nspawn: subprocess.Popen[bytes] | None = None
@@ -262,12 +264,14 @@ class Machine:
             (self._directory / layer).mkdir(parents=True)
         layers = f"lowerdir={self.base},upperdir={self._directory / 'upper'},workdir={self._directory / 'work'}"
         subprocess.run(["mount", "-t", "overlay", self.fleet.slice.name, "-o", layers, self.root], check=True)
+        if self.foreign:
+            bases.run_foreign_programs()
         etc = self.root / "etc"
         (etc / "hostname").write_text(f"{self.name}\n")
         (etc / "hosts").write_text(f"127.0.0.1 localhost\n::1 localhost\n{self.address} {self.name}\n")
         (etc / "resolv.conf").write_text(RESOLVER)
         (etc / "machine-id").write_text(f"{uuid.uuid4().hex}\n")
-        for unit in MASKED:
+        for unit in () if self.foreign else MASKED:
             mask = etc / "systemd/system" / unit
             mask.unlink(missing_ok=True)
             mask.symlink_to("/dev/null")
@@ -305,7 +309,7 @@ class Machine:
             f"--directory={self.root}",
             f"--machine={self._nspawn_name}",
             f"--hostname={self.name}",
-            "--boot",
+            *(["--as-pid2"] if self.foreign else ["--boot"]),
             f"--network-bridge={self.fleet.bridge}",
             "--register=no",
             "--keep-unit",
@@ -313,8 +317,8 @@ class Machine:
             "--link-journal=no",
             "--resolv-conf=off",
             "--timezone=off",
-            # Needed where the kernel's control groups are those of version 1, no harm elsewhere.
-            "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
+            # The last word is needed where the kernel's control groups are those of version 1, no harm elsewhere.
+            *(SSHD_ALONE if self.foreign else ["SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]),
         ]
         script = "; ".join(["set -e", *enter, 'exec "$@"'])
         with (self._directory / "console.log").open("ab") as console:

@@ -134,7 +134,7 @@ def test_a_build_host_that_is_not_reached_is_said(fleet: Fleet, tmp_path: Path) 
 def arm(tmp_path_factory: pytest.TempPathFactory, fleet: Fleet) -> Iterator[Path]:
     """A trixie root of aarch64, whose programs qemu runs; nothing that is written to it stays."""
     bases.run_foreign_programs()
-    base = bases.hold("trixie-arm64")
+    base = bases.hold("trixie-arm64-host")
     with_room = fleet.workdir / "hosts" / "arm"
     for name in ("upper", "work", "root"):
         (with_room / name).mkdir(parents=True)

@@ -117,6 +117,47 @@ def test_one_stage_of_three_debians_gets_a_bundle_for_each_and_all_serve(project
     assert "nothing to change" in project.fab("deploy").output
 
 
+RESTART = """\
+pid="$DEPLOY_BASE/shared/pid"
+if [ -s "$pid" ]; then kill "$(cat "$pid")"; while kill -0 "$(cat "$pid")"; do sleep 0.05; done; fi
+cd "$(pwd -P)"
+nohup python -B serve.py </dev/null >/dev/null 2>&1 &
+echo $! > "$pid"
+"""
+
+
+def test_a_stage_with_a_host_of_another_architecture_gets_a_bundle_for_each_and_all_serve(
+    tmp_path: Path, fleet: Fleet, boot: Any
+) -> None:
+    machines: list[Machine] = boot.all(("bullseye", "old"), ("trixie", "new"), ("trixie-arm64-host", "arm"))
+    project = Project(tmp_path / "tiny", fleet, machines)
+    project.more_dependencies()
+    (project.directory / "restart.sh").write_text(RESTART)
+    old, new = (f"deploy@{machine.address}" for machine in machines[:2])
+    # Under qemu there is no systemd, sudo does not become root, and programs are slow.
+    machines[2].authorize("guestbook")
+    arm = f"guestbook@{machines[2].address}"
+    by_command = {"manager": "command", "command": "sh restart.sh", "pidfile": "shared/pid"}
+    patient = {"url": "http://127.0.0.1:8000/health", "timeout": 60}
+    project.configure(
+        stages={"production": {"hosts": [old, new, {"host": arm, "service": by_command, "health": patient}]}}
+    )
+
+    said = project.fab("deploy", timeout=400).output
+    names = [NAMES[0], NAMES[2], "cp313-manylinux_2_41_aarch64"]
+    for name in names:
+        assert said.count(f"{name}: bundle ") == 1, said
+    for machine, architecture in zip(machines, ("x86_64", "x86_64", "aarch64"), strict=True):
+        assert project.serving(machine)["speedups"] == "markupsafe"
+        built = machine.run(f"find -L {project.base}/current/.venv -name '_speedups*.so'").stdout.split()
+        assert built and all(f"-{architecture}-" in path for path in built), built
+    assert machines[2].run("uname -m").stdout.strip() == "aarch64"
+    assert "nothing to change" in project.fab("deploy").output
+    project.fab("targets")
+    files = sorted(path.name for path in (project.directory / "targets").iterdir())
+    assert files == sorted(f"{name}.json" for name in names)
+
+
 def test_bundles_made_from_files_with_no_host_in_reach_are_the_ones_that_are_deployed(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
