@@ -72,11 +72,13 @@ class FunctionHook:
     """A function of the fabfile's.
 
     :ivar where: on which hosts it is called, or ``local`` for once and without one.
+    :ivar timeout: seconds that its commands may take, all together; None for no limit.
     """
 
     point: str
     function: Callable[[Any, Release], object]
     where: Place
+    timeout: float | None = None
 
     def __str__(self) -> str:
         return f"{self.function.__name__} ({_place(self.function)})"
@@ -87,7 +89,7 @@ _functions: list[FunctionHook] = []
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
-def hook(point: str, *, on: Place | None = None) -> Callable[[_Function], _Function]:
+def hook(point: str, *, on: Place | None = None, timeout: float | None = None) -> Callable[[_Function], _Function]:
     """Call the decorated function at *point* of a deploy, with a connection and the :class:`Release`.
 
     The connection is Fabric's own, logged in already; ``run()`` is the login user's there. Whatever the function raises
@@ -96,6 +98,9 @@ def hook(point: str, *, on: Place | None = None) -> Callable[[_Function], _Funct
     :param point: one of :data:`POINTS`.
     :param on: ``hosts`` (each, in parallel; the default), ``primary``, or ``local``: once, with Invoke's context
         instead of a connection. Before and after a build only ``local`` can be.
+    :param timeout: seconds, counted from the call, after which the command that runs then is ended with all that it
+        began, and no other is begun: of ``run()``, ``sudo()`` and ``local()``. What the function does itself is not
+        interrupted. None for no limit.
     :raises invoke.Exit: it does not say what to do. The fabfile is being imported: Fabric prints the message, and ends.
     """
     if callable(point):
@@ -113,13 +118,15 @@ def hook(point: str, *, on: Place | None = None) -> Callable[[_Function], _Funct
             raise _wrong(function, f"on must be hosts, primary or local, not {on!r}")
         if point in HERE_ONLY and where != "local":
             raise _wrong(function, f"{point} is before any host is reached, so on must be local")
+        if timeout is not None and (not _is_time(timeout)):
+            raise _wrong(function, f"timeout must be a number of seconds above 0, not {timeout!r}")
         try:
             inspect.signature(function).bind(None, None)
         except TypeError:
             raise _wrong(
                 function, "a hook is called with two arguments", "def purge(connection, release): ..."
             ) from None
-        _functions.append(FunctionHook(point, function, where))
+        _functions.append(FunctionHook(point, function, where, timeout))
         return function
 
     return register
@@ -128,6 +135,10 @@ def hook(point: str, *, on: Place | None = None) -> Callable[[_Function], _Funct
 def functions(point: str) -> list[FunctionHook]:
     """The functions of *point*, in the order of the fabfile."""
     return [each for each in _functions if each.point == point]
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def _wrong(function: Any, what: str, hint: str = "") -> Exit:

@@ -8,16 +8,8 @@ from collections.abc import Callable, Mapping
 
 from ..host.bootstrap import program
 from ..host.connection import CommandResult, Host
+from ..host.limits import GRACE_S, LATE, LEEWAY_S
 from .run import Run
-
-GRACE_S = 5.0
-"""How long what is told to end may take, until it is killed."""
-
-LEEWAY_S = 10.0
-"""How much later than on the host itself a command's time is over here."""
-
-LATE = (124, 137)
-"""Exit statuses of what timeout(1) ended or killed."""
 
 
 def environment(run: Run, host: Host, release: str) -> dict[str, str]:

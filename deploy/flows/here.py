@@ -15,11 +15,9 @@ from pathlib import Path
 
 from ..errors import SHOWN_LINES
 from ..host.hearing import Say
+from ..host.limits import end_group
 from ..hostside.secrecy import Mask, secrets_of
 from ..masking import masked
-
-GRACE_S = 5.0
-"""How long what is told to end may take, until it is killed."""
 
 _CONTROLS = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|.)|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -105,7 +103,7 @@ class _Running:
             self._begun.wait()
         if isinstance(self._child, subprocess.Popen):
             if self._child.returncode is None or self.reader.is_alive():
-                _end(self._child)
+                end_group(self._child)
             self.reader.join(1)
         self._over.set()
 
@@ -144,22 +142,6 @@ def failure(status: int) -> str:
         with contextlib.suppress(ValueError):
             return f"was ended by {signal.Signals(-status).name}"
     return f"failed (exit {status})"
-
-
-def _end(child: subprocess.Popen[str]) -> None:
-    """End *child* and all of its session that did not leave it: asked first, then killed."""
-    try:
-        _signal(child, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE_S)
-    finally:
-        _signal(child, signal.SIGKILL)
-        child.wait()
-
-
-def _signal(child: subprocess.Popen[str], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, number)
 
 
 class Cleaner:

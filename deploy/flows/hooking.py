@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from invoke.context import Context
-from invoke.exceptions import Exit, UnexpectedExit
+from invoke.exceptions import CommandTimedOut, Exit, UnexpectedExit
 
 from .. import hooks
 from ..config import Hook
@@ -29,6 +29,7 @@ from ..errors import (
 )
 from ..fleet import parallel
 from ..hooks import FunctionHook, Release
+from ..host import limits
 from ..host.connection import Host
 from ..host.hearing import Heard, Say
 from ..masking import masked
@@ -47,9 +48,11 @@ ERROR_AT_MOST = 500
 class _Here(Heard, Context):
     """What a function that runs locally gets for a connection; its commands begin in *directory*."""
 
-    def __init__(self, directory: Path, say: Say) -> None:
+    def __init__(self, directory: Path, say: Say, timeout_s: float | None) -> None:
         super().__init__()
-        self._set(say=say, start=shlex.quote(str(directory)))
+        self.config.runners.local = limits.Here
+        limit = None if timeout_s is None else limits.Limit(timeout_s)
+        self._set(say=say, limit=limit, start=shlex.quote(str(directory)))
 
     def _prefix_commands(self, command: str) -> str:
         # Context.cd() quotes nothing but spaces.
@@ -105,7 +108,7 @@ def _there(
             if isinstance(hook, Hook):
                 _command_there(run, host, point, hook, {**variables(release, point), **also}, release, kind)
             else:
-                with host.lent(lambda line: run.report.say(line, host.name)) as connection:
+                with host.lent(lambda line: run.report.say(line, host.name), hook.timeout) as connection:
                     _call(hook, connection, point, release, kind)
             step.outcome = f"{point}: {_short(hook)}"
 
@@ -163,7 +166,7 @@ def _here(
             if ended.problem:
                 raise kind(f"the hook {point} {ended.problem}: {hook.command}", where="here", output=ended.output)
         else:
-            _call(hook, _Here(run.directory, say), point, release, kind)
+            _call(hook, _Here(run.directory, say, hook.timeout), point, release, kind)
         step.outcome = f"{point}: {_short(hook)}"
 
 
@@ -179,6 +182,10 @@ def _call(hook: FunctionHook, connection: Any, point: str, release: Release, kin
     except UnexpectedExit as error:
         said = error.result.stdout + error.result.stderr
         what = f"{failed}: exit {error.result.exited} of {error.result.command}"
+        raise kind(what, where=where, output=said) from None
+    except CommandTimedOut as error:
+        said = error.result.stdout + error.result.stderr
+        what = f"the hook {point} took longer than {error.timeout:g} s: {hook}: {error.result.command}"
         raise kind(what, where=where, output=said) from None
     except ConnectionFailed:
         raise

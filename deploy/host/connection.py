@@ -20,7 +20,7 @@ from fabric import Config, Connection
 from invoke.exceptions import CommandTimedOut, Failure
 
 from ..errors import ConnectionFailed
-from . import hostkeys, privilege
+from . import hostkeys, limits, privilege
 from .bootstrap import quoted
 from .hearing import Heard, Say
 from .session import Answer, Operations, Session
@@ -240,20 +240,21 @@ class Host:
             return self._run(connection, command, user or self.login, timeout_s)
 
     @contextlib.contextmanager
-    def lent(self, say: Say | None) -> Iterator[Connection]:
+    def lent(self, say: Say | None, timeout_s: float | None = None) -> Iterator[Connection]:
         """Fabric's connection, for something of the user's that is waited for where the run is interrupted.
 
         :param say: called with each line that its commands say.
+        :param timeout_s: how long all of them may take, one after another.
         """
         connection = self.connection
         if self._stopping:
             raise ConnectionFailed("interrupted", where=self.name)
         self._no_command.clear()
-        connection._set(say=say)
+        connection._set(say=say, limit=None if timeout_s is None else limits.Limit(timeout_s))
         try:
             yield connection
         finally:
-            connection._set(say=None)
+            connection._set(say=None, limit=None)
             self._no_command.set()
 
     def command(
@@ -331,6 +332,7 @@ def _connection(address: str, config: Config, access: Access) -> Connection:
         given = keys.get("key_filename") or []
         keys["key_filename"] = [*([given] if isinstance(given, str) else given), access.identity]
     own.connect_kwargs = {}
+    own.runners.update(remote=limits.OnHost, local=limits.Here)
     timeout = int(access.connect_timeout_s) if own.timeouts.connect is None and "timeout" not in keys else None
     more = {"config": own, "connect_kwargs": keys, "connect_timeout": timeout}
     # Fabric knows no brackets; without them, an address is what known_hosts calls it.

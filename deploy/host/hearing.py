@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .limits import Limit
+
 Say = Callable[[str], None]
 
 
@@ -44,9 +46,12 @@ class Heard:
     """Mixed into Invoke's context or Fabric's connection: what its commands say goes to somebody, while there is one.
 
     Who asks for something else (``hide``, ``out_stream``) gets that.
+
+    :ivar limit: of the time that they may take, where there is one: see :mod:`deploy.host.limits`.
     """
 
     say: Say | None = None
+    limit: Limit | None = None
 
     def run(self, command: str, **keywords: Any) -> Any:
         return self._heard("run", command, keywords)

@@ -146,7 +146,18 @@ def test_a_hook_that_takes_too_long_is_ended_on_the_host(make: Callable[..., Pro
         assert time.monotonic() - start < 40
         assert not web.run("pgrep -af '[s]leep 4321'", check=False).stdout
         project.assert_tidy(web)
-    project.configure(hooks={}, migrate={"command": slow, "timeout": 2})
+    project.configure(hooks={})
+    for user in ("deploy", "guestbook"):
+        text = "from deploy import hook, ns\n\n@hook('after_deps', timeout=2)\ndef slow(connection, release):\n"
+        call = "run(" if user == "deploy" else f"sudo(user={user!r}, command="
+        (project.directory / "fabfile.py").write_text(f"{text}    connection.{call}'sh -c \"{slow}\"')\n")
+        start = time.monotonic()
+        assert "the hook after_deps took longer than 2 s: slow" in project.fab("deploy", expect=9).output
+        assert time.monotonic() - start < 40
+        # What belongs to somebody else the login user cannot end; it is let go of.
+        assert bool(web.run("pkill -KILL -f '[s]leep 4321'", check=False).returncode) == (user == "deploy")
+    (project.directory / "fabfile.py").write_text("from deploy import ns\n")
+    project.configure(migrate={"command": slow, "timeout": 2})
     assert "the migration took longer than 2 s" in project.fab("deploy", expect=10).output
     assert not web.run("pgrep -af '[s]leep 4321'", check=False).stdout
 

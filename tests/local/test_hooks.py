@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import secrets
 import signal
 import subprocess
 import time
@@ -252,6 +254,63 @@ def test_functions_of_the_fabfile_ride_on_the_one_login(project: LocalProject) -
     assert (project.base / "shared/data/put").read_text() == FUNCTIONS
 
 
+LIMITED = """\
+from deploy import hook, ns
+from invoke.exceptions import CommandTimedOut
+
+@hook("after_deps", on="ON", timeout=2)
+def slow(connection, release):
+    connection.run("echo first; test -n \\"$0\\"")
+    try:
+        connection.CALL("echo $PPID; trap '' TERM; sleep MARK & sleep MARK", warn=True)
+    except CommandTimedOut:
+        connection.run("touch second")
+"""
+
+
+def running(word: str) -> list[Path]:
+    """The processes with *word* in their command line."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if word.encode() in (process / "cmdline").read_bytes():
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize(("on", "call"), [("hosts", "run"), ("hosts", "local"), ("local", "run")])
+def test_what_a_function_runs_is_ended_with_its_children_when_its_time_is_over_and_nothing_else_is_begun(
+    project: LocalProject, on: str, call: str
+) -> None:
+    mark = f"43{secrets.randbelow(10**9):09}"
+    text = LIMITED.replace("ON", on).replace("CALL", call).replace("MARK", mark)
+    (project.directory / "fabfile.py").write_text(text)
+    said = project.fab("deploy", expect=9)
+    assert "the hook after_deps took longer than 2 s: slow (fabfile.py, line 4): " in said
+    assert "touch second" in said, "what was not begun is named"
+    assert ": first\n" in said
+    assert not running(mark)
+    assert not [*project.directory.rglob("second"), *Path.home().glob("second")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_what_a_local_function_runs(project: LocalProject, number: signal.Signals) -> None:
+    mark = f"43{secrets.randbelow(10**9):09}"
+    text = "from deploy import hook, ns\n\n@hook('after_build', timeout=60)\ndef slow(context, release):\n"
+    (project.directory / "fabfile.py").write_text(f"{text}    context.run('sleep {mark} & sleep {mark}')\n")
+    process = subprocess.Popen(
+        [FAB, "deploy"], cwd=project.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    while len(running(mark)) < 2:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert not running(mark)
+
+
 def test_a_project_with_a_hostile_name_has_its_hooks(project: LocalProject) -> None:
     project.directory = project.directory.rename(project.directory.with_name("it's; touch $(touch pwned) 'x"))
     (project.directory / "sub").mkdir()
@@ -293,6 +352,8 @@ def test_a_function_that_raises_is_a_hook_that_failed(project: LocalProject, bod
         ('@hook("after_push", on="web1")\ndef f(c, r): ...', "on must be hosts, primary or local, not 'web1'"),
         ('@hook("before_build", on="primary")\ndef f(c, r): ...', "before any host is reached"),
         ('@hook("after_push")\nasync def f(c, r): ...', "not an asynchronous one"),
+        ('@hook("after_push", timeout="2m")\ndef f(c, r): ...', "a number of seconds above 0, not '2m'"),
+        ('@hook("after_push", timeout=0)\ndef f(c, r): ...', "a number of seconds above 0, not 0"),
     ],
 )
 def test_a_function_that_can_be_no_hook_is_refused_with_one_message(
