@@ -10,6 +10,7 @@ from ..errors import CheckFailed, by_host
 from ..fleet import parallel
 from ..host import packages
 from ..host.connection import Host
+from . import commands
 from .run import Run
 
 NAMED = 3
@@ -54,7 +55,8 @@ def missing_libraries(run: Run, bundles: Mapping[Host, Bundle]) -> list[tuple[st
 
     def ask(host: Host) -> list[str]:
         libraries = wanted[bundles[host].manifest.digest]
-        answer = host.call("libraries", libraries={each.soname: list(each.paths) for each in libraries})
+        paths = {each.soname: list(each.paths) for each in libraries}
+        answer = host.call("libraries", libraries=paths, env=commands.environment(run, host, ""))
         lacking = answer["lacking"]
         return [
             _sentence(each.soname, each.by, lacking[each.soname], answer["manager"])

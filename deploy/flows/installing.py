@@ -11,7 +11,7 @@ from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Answer
 from ..version import __version__
-from . import checking
+from . import checking, commands
 from .bundling import Bundles
 from .run import Run
 
@@ -28,7 +28,7 @@ def update_deps(run: Run, bundles: Bundles, releases: Mapping[Host, str]) -> Non
 
 def ask(run: Run, host: Host, bundle: Bundle, release: str) -> Answer:
     """Ask *host* for the venv of *bundle*, without waiting; :func:`install` takes the answer."""
-    return host.ask([("install", _request(run, bundle, release))])
+    return host.ask([("install", _request(run, host, bundle, release))])
 
 
 def install(run: Run, host: Host, bundle: Bundle, release: str, asked: Answer | None = None) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def install(run: Run, host: Host, bundle: Bundle, release: str, asked: Answer | 
     return found
 
 
-def _request(run: Run, bundle: Bundle, release: str) -> dict[str, Any]:
+def _request(run: Run, host: Host, bundle: Bundle, release: str) -> dict[str, Any]:
     manifest = bundle.manifest
     wheels = [
         {"filename": w.filename, "sha256": w.sha256, "size": w.size, "name": w.name, "version": w.version}
@@ -65,7 +65,11 @@ def _request(run: Run, bundle: Bundle, release: str) -> dict[str, Any]:
         "digest": manifest.digest,
         "wheels": wheels,
         "release": release,
-        "check": {"imports_of": run.settings.check.imports, "ignore": list(run.settings.check.ignore)},
+        "check": {
+            "imports_of": run.settings.check.imports,
+            "ignore": list(run.settings.check.ignore),
+            "env": commands.environment(run, host, release),
+        },
         "manifest": {"lock": manifest.lock_sha256, "tool": f"fabric-wheelhouse {__version__}"},
         "signed": {"manifest": manifest.sha256, "signature": bundle.signature},
     }
@@ -78,7 +82,7 @@ def _upload_and_install(
     # The largest first, so that the host's processors end at about the same time.
     ordered = sorted(wheels, key=lambda wheel: wheel.size, reverse=True)
     told = [{"filename": wheel.filename, "sha256": wheel.sha256, "size": wheel.size} for wheel in ordered]
-    operations = [("add_wheels", {"wheels": told}), ("install", _request(run, bundle, release))]
+    operations = [("add_wheels", {"wheels": told}), ("install", _request(run, host, bundle, release))]
     return host.batch(operations, progress, _contents(bundle, ordered, progress))[-1]
 
 

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Callable
 
-from . import dotenv
+from . import variables
 from .failure import Failure
 from .layout import Layout
 from .secrecy import Mask, secrets_of
@@ -51,12 +51,12 @@ def run(
     place = layout.release(identifier) if identifier else layout.base
     if not os.path.isdir(place):
         raise Failure(f"there is no {place} to run a command in", "run fab deploy", "missing")
-    known = _of_file(layout, identifier)
+    known = variables.of_file(layout, identifier)
     mask = Mask(secrets_of(known, every=True) | secrets_of(env, every=False))
     child = subprocess.Popen(
         ["/bin/sh", "-c", command],
         cwd=place,
-        env=environment(layout, identifier, known, env),
+        env=variables.whole(layout, identifier, known, env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -77,26 +77,6 @@ def run(
     return {"exited": -1 if output.late else child.wait(), "output": "\n".join(last)}
 
 
-def environment(
-    layout: Layout, identifier: str, known: Mapping[str, str], env: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """All variables of a command: this process's, those of `.env`, then *env*; the release's venv first on PATH."""
-    values = {key: value for key, value in os.environ.items() if not key.startswith(("SUDO_", "PYTHON"))}
-    values.update(known)
-    values.update(env or {})
-    values["DEPLOY_BASE"] = layout.base
-    if identifier:
-        venv = os.path.join(layout.release(identifier), ".venv")
-        path = values.get("PATH", "/usr/local/bin:/usr/bin:/bin")
-        values.update(VIRTUAL_ENV=venv, PATH=f"{venv}/bin:{path}", DEPLOY_RELEASE=identifier)
-    return values
-
-
-def _of_file(layout: Layout, identifier: str) -> dict[str, str]:
-    place = layout.release(identifier) if identifier else layout.path("shared")
-    return dotenv.read(os.path.join(place, ENVIRONMENT)).values
-
-
 def mask(layout: Layout, texts: Sequence[str]) -> dict[str, Any]:
     """Hide the values of `.env` in what other programs of this host said of the application.
 
@@ -114,7 +94,7 @@ def of_host(layout: Layout) -> Mask:
 
     :raises OSError: it cannot be read.
     """
-    return Mask(secrets_of(_of_file(layout, ""), every=True))
+    return Mask(secrets_of(variables.of_file(layout, ""), every=True))
 
 
 class _Output:

@@ -6,6 +6,7 @@ import csv
 import importlib.machinery
 import mmap
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from . import dynload, modulefinder
@@ -76,11 +77,11 @@ def _holds(path: str, words: bytes) -> bool:
             return content.find(words) >= 0
 
 
-def failures(venv: str, found: Found) -> dict[Module, str]:
-    """The modules that the venv's own interpreter cannot open, with the loader's words."""
+def failures(venv: str, found: Found, env: Mapping[str, str]) -> dict[Module, str]:
+    """The modules that the venv's own interpreter cannot open with the variables *env*, and the loader's words."""
     if not found.modules:
         return {}
-    failed = dynload.open_each(os.path.join(venv, "bin", "python"), [module.path for module in found.modules])
+    failed = dynload.open_each(os.path.join(venv, "bin", "python"), [module.path for module in found.modules], env)
     if not failed:
         return {}
     owners = _owners(venv)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Optional
 
 TIMEOUT_S = 60.0
 """How long the opening of all files, and after a failure of one, may take."""
@@ -30,26 +31,32 @@ answers.flush(); os._exit(0)
 """
 
 
-def open_each(python: str, paths: Iterable[str]) -> dict[str, str]:
+def open_each(
+    python: str,
+    paths: Iterable[str],
+    env: Optional[Mapping[str, str]] = None,  # noqa: UP045 - Python 3.9
+) -> dict[str, str]:
     """Open *paths* (files, or names that the loader looks up) in a child process of the interpreter *python*.
 
+    :param env: all variables of the process; None for our own.
     :returns: path → what went wrong, of those that could not be opened.
     """
     waiting = list(dict.fromkeys(paths))
     suspects: list[str] = []
     while waiting:
-        outcome = _open(python, waiting)
+        outcome = _open(python, waiting, env)
         suspects += [path for path, words in outcome.items() if words]
         waiting = [path for path in waiting if path not in outcome]
     # Many libraries in one process may be in each other's way (thread-local storage): alone is what counts.
-    alone = {path: _open(python, [path])[path] for path in suspects}
+    alone = {path: _open(python, [path], env)[path] for path in suspects}
     return {path: words for path, words in alone.items() if words}
 
 
-def _open(python: str, paths: list[str]) -> dict[str, str]:
+def _open(python: str, paths: list[str], env: Optional[Mapping[str, str]]) -> dict[str, str]:  # noqa: UP045
     """What came of *paths*, up to the first that ended the process."""
     child = subprocess.Popen(
         [python, "-I", "-S", "-c", _CHILD],
+        env=env,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Optional
 
 from .modulefinder import Directories, Place, is_built_in
@@ -25,7 +25,9 @@ import importlib, json, os, sys
 answers = os.fdopen(os.dup(1), 'w')
 nothing = os.open(os.devnull, os.O_WRONLY)
 os.dup2(nothing, 1); os.dup2(nothing, 2)
-for name in json.load(sys.stdin):
+places, names = json.load(sys.stdin)
+sys.path[:0] = places
+for name in names:
     there = True
     try:
         importlib.import_module(name)
@@ -58,7 +60,8 @@ class Lack(NamedTuple):
 class Resolver:
     """Looks imports up, for one release in one venv.
 
-    :param library: the directories that hold the standard library and what is installed in the venv.
+    :param library: the directories in which modules are looked up, but for those of the release: what is on
+        ``PYTHONPATH``, the standard library, and what is installed in the venv.
     :param found: what the files of the release say, by path.
     """
 
@@ -185,27 +188,41 @@ def _parents(file: str) -> Iterator[str]:
         yield file
 
 
-def not_importable(python: str, modules: Sequence[str]) -> set[str]:
+def not_importable(
+    python: str,
+    modules: Sequence[str],
+    places: Sequence[str] = (),
+    env: Optional[Mapping[str, str]] = None,  # noqa: UP045
+) -> set[str]:
     """Those of *modules* that are not there even when the interpreter *python* imports them.
 
     What fails for another reason is there; so is what ends the interpreter, for that says nothing of the app.
+
+    :param places: directories to be looked in first.
+    :param env: all variables of the process; None for our own.
     """
     absent: set[str] = set()
     waiting = list(modules)
     while waiting:
-        answers = _import(python, waiting)
+        answers = _import(python, waiting, places, env)
         absent.update(name for name, there in answers.items() if not there)
         ended_at = next((name for name in waiting if name not in answers), "")
         waiting = [name for name in waiting if name not in answers and name != ended_at]
     return absent
 
 
-def _import(python: str, modules: list[str]) -> dict[str, bool]:
+def _import(
+    python: str,
+    modules: list[str],
+    places: Sequence[str],
+    env: Optional[Mapping[str, str]],  # noqa: UP045
+) -> dict[str, bool]:
     """Whether each of *modules* is there, up to the first that ended the process."""
     try:
         said = subprocess.run(
             [python, "-I", "-c", _CHILD],
-            input=json.dumps(modules).encode(),
+            env=env,
+            input=json.dumps([list(places), modules]).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=TIMEOUT_S,

@@ -49,7 +49,7 @@ def install(
 ) -> dict[str, Any]:
     """Make the venv of a bundle, check it, and complete *release* with it ('' to make only the venv).
 
-    :param check: what :func:`checking.check` is told: ``imports_of`` and ``ignore``.
+    :param check: what :func:`checking.check` is told: ``imports_of``, ``ignore`` and ``env``.
     :param signed: ``manifest``, the hash of the whole manifest, and its ``signature``, '' where nobody signed.
     :returns: ``missing``: the SHA-256 of wheels that have to be sent first (then nothing was done), else ``venv``,
         ``reused`` and ``checked``; with problems in the last, the release is not complete.

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from . import commands, dotenv
+from . import dotenv, variables
 from .failure import Failure
 from .layout import Layout
 from .sharedpaths import ENVIRONMENT
@@ -43,4 +43,4 @@ def run(base: str, identifier: str, command: str, told: Mapping[str, str]) -> No
     os.chdir(layout.release(identifier) if identifier else base)
     known = dotenv.read(os.path.join(".", ENVIRONMENT) if identifier else layout.path("shared", ENVIRONMENT)).values
     sys.stdout.flush()
-    os.execve("/bin/sh", ["sh", "-c", command], commands.environment(layout, identifier, known, told))
+    os.execve("/bin/sh", ["sh", "-c", command], variables.whole(layout, identifier, known, told))

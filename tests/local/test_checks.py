@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests import wheels
 from tests.local.conftest import SSHD, Client, LocalProject, LoopbackHost
+from tests.watching import Processes, files_with
 
 OPENED = r"\d modules? opens?"
 GOOD = "int PyInit__native(void) { return 0; }"
@@ -164,6 +166,62 @@ def test_a_library_that_the_host_lacks_is_told_before_a_byte_is_sent(serving: Lo
     assert "lacks libfwnowhere.so.7" in serving.fab("--dry", "deploy", expect=5)
     serving.configure(extra="  check: {ignore: [libfwnowhere.so.7]}\n")
     assert "cannot be opened: libfwnowhere.so.7" in accepted(serving), "as a warning"
+
+
+@compiled
+def test_libraries_are_looked_for_where_the_applications_environment_says(
+    serving: LocalProject, tmp_path: Path
+) -> None:
+    word = "sentinel" + secrets.token_hex(8)
+    library = wheels.shared_object(
+        tmp_path / word / "libfwnowhere.so.7", "int nowhere(void) { return 7; }", "-Wl,-soname,libfwnowhere.so.7"
+    )
+    code = "int nowhere(void); int PyInit__native(void) { return nowhere(); }"
+    made = wheels.native(tmp_path / "wheels", "fwneedy", code, f"-L{library.parent}", "-l:libfwnowhere.so.7")
+    wheels.lock(serving.directory, made)
+    assert "lacks libfwnowhere.so.7" in refused(serving, code=5)
+
+    environment = serving.base / "shared/.env"
+    with Processes(word) as processes:
+        environment.write_text(f"SECRET=x\nLD_LIBRARY_PATH={library.parent}\n")
+        assert re.search(OPENED, accepted(serving))
+        library.write_bytes(b"")
+        write(serving, "version.txt", "three\n")
+        assert not re.search(OPENED, serving.fab("deploy")), "a venv is opened once with the same variables"
+        environment.write_text(f"SECRET=x\nLD_LIBRARY_PATH={library.parent}:/nowhere\n")
+        write(serving, "version.txt", "four\n")
+        said = serving.fab("deploy", expect=9)
+    assert "fwneedy 1.0 (fwneedy/_native.abi3.so) cannot be opened: ***/libfwnowhere.so.7: file too short" in said
+    assert word not in said
+    assert files_with(serving.base, word) == [environment]
+    assert not processes.with_any(word)
+    assert processes.shown, "it was in environments"
+    assert {each.mode for each in processes.shown} == {0o400}
+    environment.write_text("SECRET=x\n")
+    assert "libfwnowhere.so.7: cannot open shared object" in serving.fab("deploy", expect=9)
+
+
+def test_imports_resolve_where_the_applications_environment_says(serving: LocalProject, tmp_path: Path) -> None:
+    """`PYTHONPATH`, before all else: outside of the release, inside of it, and by way of `current`."""
+    plugins = tmp_path / "plugins"
+    (plugins / "plugin").mkdir(parents=True)
+    (plugins / "plugin/__init__.py").write_text("import sys\nsys.modules['plugin.made'] = sys\n")
+    write(serving, "package/__init__.py", "")
+    write(serving, "package/inner.py", "")
+    write(serving, "uses.py", "import plugin.made\nimport inner\nimport modern\n")
+    write(serving, "modern/__init__.py", "")
+    said = refused(serving)
+    assert "uses.py:1: import plugin.made: there is no plugin" in said
+    assert "uses.py:2: import inner: there is no inner" in said
+    path = f"{plugins}:package:{serving.base}/current/package"
+    serving.configure(extra=f"  env: {{PYTHONPATH: '{path}'}}\n")
+    assert "imports resolve" in accepted(serving)
+    (plugins / "plugin/__init__.py").unlink()
+    (plugins / "plugin").rmdir()
+    write(serving, "version.txt", "three\n")
+    said = serving.fab("deploy", expect=9)
+    assert "import plugin.made" in said
+    assert "import inner" not in said
 
 
 def test_a_package_that_the_host_lacks_is_told_by_check_and_by_deploy(serving: LocalProject) -> None:

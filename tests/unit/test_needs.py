@@ -116,7 +116,7 @@ def test_the_package_of_a_library_is_named_where_it_is_known(soname: str, debian
 def test_the_hosts_loader_says_which_libraries_are_there(tmp_path: Path) -> None:
     there = shared_object(tmp_path / "opt/libthere.so.1")
     asked = {"libc.so.6": [], "libnowhere.so.7": [], "libthere.so.1": [str(there.parent)]}
-    assert libraries.lacking(Layout(str(tmp_path)), asked)["lacking"] == {"libnowhere.so.7": ""}
+    assert libraries.lacking(Layout(str(tmp_path)), asked, {})["lacking"] == {"libnowhere.so.7": ""}
 
 
 def test_a_library_that_lacks_another_one_is_told_in_the_loaders_words(user: Path) -> None:

@@ -21,7 +21,7 @@ from deploy.hostside.failure import Failure
 from deploy.hostside.layout import Layout
 from deploy.hostside.wheelfile import record_digest
 
-CHECK = {"imports_of": "all", "ignore": []}
+CHECK: dict[str, Any] = {"imports_of": "all", "ignore": [], "env": {}}
 
 
 @pytest.fixture
