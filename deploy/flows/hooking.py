@@ -187,7 +187,7 @@ def _call(hook: FunctionHook, connection: Any, point: str, release: Release, kin
         said = error.result.stdout + error.result.stderr
         what = f"the hook {point} took longer than {error.timeout:g} s: {hook}: {error.result.command}"
         raise kind(what, where=where, output=said) from None
-    except ConnectionFailed:
+    except (ConnectionFailed, Interrupted):
         raise
     except DeployError as error:
         raise because(kind, f"{failed}: {error.what}", error) from None

@@ -86,7 +86,8 @@ class OnHost(_Limited, fabric.runners.Remote):  # type: ignore[misc]  # Fabric h
 
     @property
     def timed_out(self) -> bool:
-        if self.allowed is not None and self.channel.exit_status_ready() and self.returncode() in LATE:
+        # The signal that kills is sent to timeout(1) itself, too: then there is no exit status.
+        if self.allowed is not None and self.channel.exit_status_ready() and self.returncode() in (*LATE, -1):
             return time.monotonic() - self._started >= self.allowed
         return bool(super().timed_out)
 
