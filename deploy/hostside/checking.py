@@ -19,7 +19,6 @@ from typing import Any
 
 from . import compiled, disk, imports, libraries, modulefinder, sources, variables, venvs
 from .layout import Layout, Records
-from .secrecy import Mask, secrets_of
 
 SCHEMA = 2
 KEPT = 200
@@ -38,7 +37,7 @@ class Surroundings:
     def __init__(self, layout: Layout, release: str, env: Mapping[str, str], memory: Memory, tree: str) -> None:
         known = variables.of_file(layout, release)
         values = variables.whole(layout, release, known, env)
-        self._mask = Mask(secrets_of(known, every=True) | secrets_of(env, every=False))
+        self._mask = variables.hiding(known, env)
         self.mark = memory.mark(variables.of_loading(values))
         self.values = variables.as_if_live(layout, release, values) if release else values
         if self.values != values:

@@ -9,7 +9,6 @@ from typing import Any
 
 from . import dynload, packages, variables
 from .layout import Layout
-from .secrecy import Mask, secrets_of
 
 # glibc: "libpq.so.5: cannot open shared object file: ..."; musl: "Error loading shared library libpq.so.5: ...".
 _NOT_FOUND = re.compile(r"(?:Error loading shared library )?([^\s:]+): (?:cannot open shared object file|No such file)")
@@ -30,7 +29,7 @@ def lacking(layout: Layout, libraries: dict[str, list[str]], env: dict[str, str]
     """
     wanted = [name for name, paths in libraries.items() if not _lies_in(name, paths)]
     known = variables.of_file(layout, "")
-    hiding = Mask(secrets_of(known, every=True) | secrets_of(env, every=False))
+    hiding = variables.hiding(known, env)
     failed = dynload.open_each(sys.executable, wanted, variables.whole(layout, "", known, env))
     return {
         "lacking": {name: "" if not_found(words) == name else hiding.text(words) for name, words in failed.items()},

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from . import dotenv
 from .layout import Layout
+from .secrecy import Mask, secrets_of
 from .sharedpaths import ENVIRONMENT
 
 _OF_THE_LOADER = ("LD_", "DYLD_", "GLIBC_TUNABLES")
@@ -41,6 +42,16 @@ def whole(
 def of_loading(values: Mapping[str, str]) -> dict[str, str]:
     """Those of *values* by which the same files may load otherwise: the dynamic loader's and the interpreter's."""
     return {name: value for name, value in values.items() if name.startswith((*_OF_THE_LOADER, _OF_THE_INTERPRETER))}
+
+
+def hiding(known: Mapping[str, str], env: Mapping[str, str]) -> Mask:
+    """What hides the secrets of `.env` and *env* in what the loader says: it tells single paths of a list, too."""
+    parts = {
+        f"{name}:{number}": part
+        for name, value in of_loading(known).items()
+        for number, part in enumerate(value.split(":"))
+    }
+    return Mask(secrets_of({**known, **parts}, every=True) | secrets_of(env, every=False))
 
 
 def as_if_live(layout: Layout, identifier: str, values: Mapping[str, str]) -> dict[str, str]:

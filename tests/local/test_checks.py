@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -216,8 +217,7 @@ def test_imports_resolve_where_the_applications_environment_says(serving: LocalP
     path = f"{plugins}:package:{serving.base}/current/package"
     serving.configure(extra=f"  env: {{PYTHONPATH: '{path}'}}\n")
     assert "imports resolve" in accepted(serving)
-    (plugins / "plugin/__init__.py").unlink()
-    (plugins / "plugin").rmdir()
+    shutil.rmtree(plugins / "plugin")
     write(serving, "version.txt", "three\n")
     said = serving.fab("deploy", expect=9)
     assert "import plugin.made" in said
