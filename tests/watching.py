@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Shown:
-    """An environment with a word in it: the command line of its process, and the users that may read it.
+    """An environment with words in it: the command line of its process, and the users that may read it.
 
     :ivar owner: who may read it besides root.
     :ivar mode: of the file; the kernel's is 0400.
@@ -19,6 +19,7 @@ class Shown:
     command: bytes
     owner: int
     mode: int
+    words: frozenset[str]
 
 
 class Processes:
@@ -59,8 +60,8 @@ class Processes:
             self._known.add((process.name, command))
             place = process / "environ"
             environment, status = place.read_bytes(), place.stat()
-            if any(word in environment for word in self._words):
-                self.shown.add(Shown(command, status.st_uid, status.st_mode & 0o777))
+            if words := frozenset(word.decode() for word in self._words if word in environment):
+                self.shown.add(Shown(command, status.st_uid, status.st_mode & 0o777, words))
 
     def with_any(self, *words: str) -> list[bytes]:
         """The command lines that hold one of *words*."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -11,7 +12,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +21,7 @@ import pytest
 
 from tests.fleet.machines import Fleet, Machine
 from tests.fleet.project import DATA, FAB, Project
+from tests.watching import Processes
 
 pytestmark = pytest.mark.fleet
 
@@ -250,66 +251,126 @@ def test_a_task_that_slept_between_its_lock_and_its_switch_looks_again(
 # --- 7: secrets appear nowhere ---
 
 
-class CommandLines:
-    """Every command line that is seen while it is open: of the laptop, and of the hosts, which share its kernel."""
-
-    def __init__(self) -> None:
-        self.seen: set[bytes] = set()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> CommandLines:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.01):
-            for process in Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):
-                    self.seen.add((process / "cmdline").read_bytes())
-
-
-def files_with(web: Machine, word: str) -> list[str]:
-    """Every file of the host that contains *word*; which is handed over by standard input."""
+def files_with(web: Machine, *words: str) -> list[str]:
+    """Every file of the host that contains one of *words*; these are handed over by standard input."""
     places = "$(ls -d /* | grep -vE '^/(proc|sys|dev)$')"
-    return web.run(f"grep -rlF -D skip -f - {places} 2>/dev/null", check=False, input=word + "\n").stdout.split()
+    return web.run(f"grep -rlF -D skip -f - {places} 2>/dev/null", check=False, input="\n".join(words)).stdout.split()
 
 
-def test_secrets_appear_nowhere(tmp_path: Path, fleet: Fleet, web: Machine) -> None:
-    word = secrets.token_hex(8)
-    password = f'"it\'s" $({word}) \\ {word}'
-    web.sudoers("deploy ALL=(ALL) ALL\n")
-    web.set_password("deploy", password)
-    project = Project(tmp_path / "tiny", fleet, [web])
-    web.write("/srv/tiny/shared/.env", f"SECRET={word}\n", 0o600, "guestbook:guestbook")
-    hidden = tmp_path / "secrets.yaml"
-    hidden.write_text(json.dumps({"sudo": {"password": password}}))
+def on_laptop_with(fleet: Fleet, directory: Path, *words: str) -> list[Path]:
+    """The files of the laptop that hold one of *words*: of the project, the client's home, the cache but for hosts."""
+    cache = Path(Project.environment_of(fleet)["XDG_CACHE_HOME"]) / "fabric-wheelhouse"
+    grep = ["grep", "-rlF", "-D", "skip", "-f", "-", "--exclude-dir=fleet", directory, fleet.client.home, cache]
+    said = subprocess.run(grep, input="\n".join(words), stdout=subprocess.PIPE, text=True, check=False).stdout
+    return sorted(map(Path, said.splitlines()))
 
-    def fab(*words: str, expect: int = 0) -> str:
-        return project.fab("-f", str(hidden), *words, expect=expect).output
 
-    with CommandLines() as lines:
-        said = fab("check") + fab("--dry", "deploy") + fab("deploy")
-        project.version("two")
-        said += fab("deploy")
-        project.version("unmigratable")
-        said += fab("deploy", expect=10)
+TELL_ALL = "env; env | base64 -w0; echo $API_TOKEN $SECRET"
+TELLING = """\
+from deploy import hook, ns
+
+@hook("after_deps")
+def function(connection, release):
+    connection.run("env")
+    connection.sudo("env", user="guestbook")
+"""
+
+
+class Sentinels:
+    """A project with a secret in each place where one can be; each is a word of its own."""
+
+    def __init__(self, directory: Path, fleet: Fleet, web: Machine) -> None:
+        words = ("variable", "url", "dotenv", "sudo", "passphrase", "laptop")
+        self.words = {name: name + secrets.token_hex(8) for name in words}
+        password = f'"it\'s" $({self.words["sudo"]}) \\ {self.words["sudo"]}'
+        web.sudoers("Defaults logfile=/var/log/sudo.log\ndeploy ALL=(ALL) ALL\n")
+        web.set_password("deploy", password)
+        key = directory / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", self.words["passphrase"], "-f", key], check=True)
+        web.write("/home/deploy/.ssh/authorized_keys", key.with_suffix(".pub").read_text(), 0o600, "deploy:deploy")
+        self.project = Project(directory / "tiny", fleet, [web], identity=str(key))
+        (self.project.directory / "fabfile.py").write_text(TELLING)
+        web.write("/srv/tiny/shared/.env", f"SECRET={self.words['dotenv']}\n", 0o600, "guestbook:guestbook")
+        env = {"API_TOKEN": self.words["variable"], "DATABASE": f"db://ana:{self.words['url']}@db/x"}
+        self.hidden = directory / "secrets.json"
+        document = {
+            "sudo": {"password": password},
+            "connect_kwargs": {"passphrase": self.words["passphrase"]},
+            "deploy": {"env": env},
+        }
+        self.hidden.write_text(json.dumps(document))
+        self.said = ""
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return self.project.start("-f", str(self.hidden), *words)
+
+    def fab(self, *words: str, expect: int = 0) -> None:
+        self.said += self.project.fab("-f", str(self.hidden), *words, expect=expect).output
+
+    def assert_not_said(self) -> None:
+        assert "***" in self.said
+        for name, word in self.words.items():
+            spelt = [word, word.encode().hex(), base64.b64encode(word.encode()).decode().rstrip("=")[:-1]]
+            assert not [each for each in spelt if each in self.said], name
+
+
+def test_secrets_appear_nowhere(tmp_path: Path, fleet: Fleet, web: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However a deploy ends: well, by a failing hook, a failing migration, an unhealthy release, Ctrl-C."""
+    sentinels = Sentinels(tmp_path, fleet, web)
+    project, fab, words = sentinels.project, sentinels.fab, sentinels.words
+    monkeypatch.setenv("LAPTOP_TOKEN", words["laptop"])
+    telling = [TELL_ALL, {"command": TELL_ALL, "where": "local"}, {"command": TELL_ALL, "sudo": True}]
+    held_up = f"{TELL_ALL}; touch $DEPLOY_BASE/shared/data/begun; sleep 60"
+
+    with Processes(*words.values()) as processes:
+        project.configure(
+            hooks={"after_push": telling, "on_failure": telling},
+            migrate={"command": f"{TELL_ALL}; python migrate.py"},
+            build=[TELL_ALL],
+        )
+        fab("check")
+        fab("--dry", "deploy")
+        fab("deploy")
         project.version("sick")
-        said += fab("deploy", expect=6) + fab("rollback") + fab("status")
+        fab("deploy", expect=6)
+        project.configure(hooks={"before_activate": [f"{TELL_ALL}; exit 3"], "on_failure": telling})
+        fab("deploy", expect=9)
+        project.configure(hooks={}, migrate={"command": f"{TELL_ALL} >&2; exit 3"})
+        fab("deploy", expect=10)
+        project.configure(hooks={"after_deps": [held_up]}, migrate={"command": "true"})
+        process = sentinels.start("deploy")
+        await_that(process, lambda: web.exists("/srv/tiny/shared/data/begun"))
+        process.send_signal(signal.SIGINT)
+        interrupted, _ = process.communicate(timeout=60)
+        assert process.returncode == 130, interrupted
+        sentinels.said += interrupted
+        fab("status")
         assert project.serving(web)["secret"]
         assert project.serving(web)["version"] == "one"
 
-    assert any(b"sudo\0-S" in line for line in lines.seen), "the watch sees the host's processes"
-    assert not [line for line in lines.seen if word.encode() in line]
-    assert word not in said
-    assert word not in web.run("journalctl --no-pager --all --output=export").stdout
-    assert files_with(web, word) == ["/srv/tiny/shared/.env"]
-    on_laptop = [path for path in [*tmp_path.rglob("*"), *fleet.client.home.rglob("*")] if path.is_file()]
-    assert [path for path in on_laptop if word.encode() in path.read_bytes()] == [hidden]
+    sentinels.assert_not_said()
+    assert any(b"sudo\0-S" in line for line in processes.seen), "the watch sees the host's processes"
+    assert not processes.with_any(*words.values())
+    guestbook = int(web.run("id -u guestbook").stdout)
+    readers: dict[str, set[int]] = {word: set() for word in words.values()}
+    for shown in processes.shown:
+        assert shown.mode == 0o400
+        for word in shown.words:
+            readers[word].add(shown.owner)
+    # What runs here is this user's, who has read the file that they come from; on the host it is the deploy user's.
+    assert {name: readers[word] for name, word in words.items()} == {
+        "variable": {os.getuid(), guestbook},
+        "url": {os.getuid(), guestbook},
+        "dotenv": {guestbook},
+        "sudo": set(),
+        "passphrase": set(),
+        "laptop": {os.getuid()},
+    }
+    assert web.read("/var/log/sudo.log").count("COMMAND=") > 5
+    journal = web.run("journalctl --no-pager --all --output=export").stdout
+    assert not [name for name, word in words.items() if word in journal]
+    assert files_with(web, *words.values()) == ["/srv/tiny/shared/.env"]
+    assert on_laptop_with(fleet, tmp_path, *words.values()) == [sentinels.hidden]
 
 
 def test_a_password_that_is_typed_in_a_terminal_works_and_is_not_shown(project: Project, web: Machine) -> None:

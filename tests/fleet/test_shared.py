@@ -11,7 +11,8 @@ import pytest
 
 from tests.fleet.machines import Fleet, Machine
 from tests.fleet.project import Project
-from tests.fleet.test_promises import CommandLines, files_with
+from tests.fleet.test_promises import files_with
+from tests.watching import Processes
 
 pytestmark = pytest.mark.fleet
 
@@ -57,7 +58,7 @@ def test_a_file_is_put_compared_and_edited_on_all_hosts_and_never_shown(
     given.write_text(f"SECRET={word}\n")
     monkeypatch.setenv("EDITOR", "true")
 
-    with CommandLines() as lines:
+    with Processes() as processes:
         said = project.fab(*config, "--dry", "shared.put", str(given), "--as", ".env").output
         assert word not in "".join(machine.read("/srv/tiny/shared/.env") for machine in two)
         said += project.fab(*config, "shared.put", str(given), "--as", ".env").output
@@ -81,7 +82,7 @@ def test_a_file_is_put_compared_and_edited_on_all_hosts_and_never_shown(
         assert files_with(machine, word) == ["/srv/tiny/shared/.env"]
         assert word not in machine.run("journalctl --no-pager --all --output=export").stdout
     assert word not in said
-    assert not [line for line in lines.seen if word.encode() in line]
+    assert not processes.with_any(word)
     left = [*Path("/dev/shm").glob("fabric-wheelhouse-*"), *Path("/tmp").glob("fabric-wheelhouse-*")]
     assert not left
 
