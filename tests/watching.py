@@ -1,9 +1,10 @@
-"""What others on a machine could see while something runs: command lines and environments, as `/proc` shows them."""
+"""What can be seen on a machine from outside: command lines and environments, as `/proc` shows them, and files."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,3 +78,11 @@ def files_with(directory: Path, *words: str) -> list[Path]:
             if any(word.encode() in content for word in words):
                 found.append(path)
     return found
+
+
+def unfinished(base: Path) -> list[Path]:
+    """What a deploy left unfinished below *base*; what is out of use is given the time to be removed."""
+    deadline = time.monotonic() + 30
+    while list(base.glob("*/.partial-*.gone")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return list(base.rglob(".partial-*"))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shutil
 import stat
+import sys
 from typing import Any
 
 from .failure import Failure
 
 PARTIAL = ".partial-"
+GONE = ".gone"
+"""What was whole and is out of use begins with the one and ends with the other; see :mod:`removal`."""
+_KEPT = 200
+"""As many bytes of a name are kept when more is put to it; a name has 255 at most."""
 
 
 def sync_directory(path: str) -> None:
@@ -86,29 +92,61 @@ def link_atomically(target: str, link: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a file, a link or a whole tree; what is not there is fine. Links are never followed."""
+    """Remove a file, a link or a whole tree; what is not there is fine, also where another process removes the same.
+
+    Links are never followed.
+    """
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISDIR(mode):
-        os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         return
     try:
-        shutil.rmtree(path)
+        _remove_tree(path)
     except PermissionError:
         _make_writable(path)
-        shutil.rmtree(path)
+        _remove_tree(path)
+
+
+def _remove_tree(path: str) -> None:
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(path, onexc=lambda _function, _path, error: _unless_gone(error))
+    else:
+        shutil.rmtree(path, onerror=lambda _function, _path, caught: _unless_gone(caught[1]))
+
+
+def _unless_gone(error: BaseException) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _make_writable(path: str) -> None:
     # An application may leave directories without the write bit (or without x) in its release.
+    with contextlib.suppress(FileNotFoundError):
+        os.chmod(path, 0o700)
     for directory, names, _files in os.walk(path):
         for name in names:
             child = os.path.join(directory, name)
             if not os.path.islink(child):
-                os.chmod(child, 0o700)
-    os.chmod(path, 0o700)
+                with contextlib.suppress(FileNotFoundError):
+                    os.chmod(child, 0o700)
+
+
+def set_aside(directory: str, name: str) -> None:
+    """Take ``directory/name`` out of use at once, under a name that is recognised as unfinished.
+
+    Nobody makes anything of that name, so it may be removed at any time, and by several at once.
+    """
+    kept = os.fsdecode(os.fsencode(name)[:_KEPT])
+    aside = f"{PARTIAL}{kept}.{os.urandom(4).hex()}{GONE}"
+    os.rename(os.path.join(directory, name), os.path.join(directory, aside))
+
+
+def is_set_aside(name: str) -> bool:
+    return name.startswith(PARTIAL) and name.endswith(GONE)
 
 
 def discard(directory: str, name: str) -> None:
@@ -132,15 +170,20 @@ def replace_directory(made: str, path: str) -> None:
     remove(former)
 
 
+def finished(directory: str) -> list[str]:
+    """The names in *directory*, but for what is unfinished."""
+    return [name for name in os.listdir(directory) if not name.startswith(PARTIAL)]
+
+
 def sweep(directory: str) -> list[str]:
-    """Remove what an earlier run left unfinished in *directory*; the names that went."""
+    """Remove what an earlier run left unfinished in *directory*, but for what was set aside; the names that went."""
     swept = []
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
     for name in names:
-        if name.startswith(PARTIAL):
+        if name.startswith(PARTIAL) and not is_set_aside(name):
             remove(os.path.join(directory, name))
             swept.append(name)
     return swept

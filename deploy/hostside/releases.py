@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, Callable
 
-from . import disk, repository, tree
+from . import disk, removal, repository, tree
 from .failure import Failure
 from .layout import Layout, Records
 
@@ -15,10 +16,14 @@ from .layout import Layout, Records
 def begin(layout: Layout, identifier: str) -> dict[str, Any]:
     """Make the directory that the code is pushed into; sweep what earlier runs left unfinished.
 
+    What is out of use and cannot be removed is in nobody's way; cleaning up tells of it.
+
     :returns: ``partial``, the directory to fill, and ``reference``, the release whose unchanged files are to
         be linked instead of sent ('' on the first deploy).
     """
     sweep(layout)
+    with contextlib.suppress(OSError):
+        removal.resume(layout)
     records = Records(layout)
     if records.get(identifier):
         raise Failure(f"release {identifier} exists already", "run the command again", "exists")
@@ -37,8 +42,10 @@ def unfinished(layout: Layout) -> bool:
             names = os.listdir(directory)
         except OSError:
             continue
-        if any(name.startswith(disk.PARTIAL) for name in names):
+        if any(name.startswith(disk.PARTIAL) and not disk.is_set_aside(name) for name in names):
             return True
+    if removal.pending(layout) and not removal.going_on(layout):
+        return True
     staged = layout.linked("staged")
     return os.path.lexists(layout.path("staged")) and staged in ("", layout.linked("current"))
 
@@ -53,7 +60,7 @@ def sweep(layout: Layout) -> None:
 
 
 def _swept(layout: Layout) -> list[str]:
-    return [layout.base, *(layout.path(name) for name in ("releases", "venvs", "wheels"))]
+    return [layout.base, *(layout.path(kind) for kind in removal.KINDS)]
 
 
 def link_known(layout: Layout, identifier: str, entries: str) -> dict[str, Any]:
@@ -257,38 +264,53 @@ def expendable(records: Records, keep: int) -> list[str]:
 
 
 def cleanup(layout: Layout, keep: int, thorough: bool = False) -> dict[str, Any]:
-    """Remove old releases, then venvs no release uses, then wheels no venv holds, then commits of no release.
+    """Take old releases, then venvs no release uses, then wheels no venv holds out of use, and have them removed.
 
-    :param thorough: collect the repository even where that is hardly worth while.
+    :param thorough: wait until they are, and collect the repository even where that is hardly worth while.
     :returns: the names of the ``releases``, ``venvs`` and ``wheels`` that went, the bytes that the ``repository`` gave
-        back, and the ``problem`` that ended it early, '' where there was none: what cannot be removed may not fail what
-        was deployed.
+        back, and the first ``problem``, '' where there was none: what cannot be removed may fail neither what was
+        deployed nor the removal of the rest.
     """
     gone: dict[str, Any] = {"releases": [], "venvs": [], "wheels": [], "repository": 0, "problem": ""}
-    try:
-        _clean_up(layout, keep, thorough, gone)
-    except Failure as failure:
-        gone["problem"] = failure.what
-    except OSError as error:
-        gone["problem"] = disk.explain(error).what
+
+    def collect() -> None:
+        gone["repository"] = repository.collect(layout, thorough)
+
+    steps: list[Callable[[], Any]] = [
+        lambda: sweep(layout),
+        lambda: removal.resume(layout),
+        lambda: _take_out_of_use(layout, keep, gone),
+        lambda: removal.now(layout) if thorough else removal.afterwards(layout),
+        collect,
+        lambda: _forget_programs(layout),
+    ]
+    for step in steps:
+        try:
+            step()
+        except Failure as failure:
+            gone["problem"] = gone["problem"] or failure.what
+        except OSError as error:
+            gone["problem"] = gone["problem"] or disk.explain(error).what
     return gone
 
 
-def _clean_up(layout: Layout, keep: int, thorough: bool, gone: dict[str, Any]) -> None:
+def _take_out_of_use(layout: Layout, keep: int, gone: dict[str, Any]) -> None:
+    """Set aside what is not needed, and add the names to *gone*."""
     from . import venvs
 
-    sweep(layout)
+    def away(kind: str, names: list[str]) -> None:
+        for name in names:
+            disk.set_aside(layout.path(kind), name)
+            gone[kind].append(name)
+
     records = Records(layout)
-    unknown = [name for name in os.listdir(layout.path("releases")) if name not in records.releases]
-    for identifier in expendable(records, keep) + unknown:
-        disk.discard(layout.path("releases"), identifier)
-        gone["releases"].append(identifier)
-    records = Records(layout)
+    unknown = [name for name in disk.finished(layout.path("releases")) if name not in records.releases]
+    away("releases", expendable(records, keep) + unknown)
+    records = Records(layout)  # without those that have no directory any more
     records.save()
     used = {record["venv"] for record in records.releases.values() if record.get("venv")}
-    gone.update(venvs.prune(layout.base, used))
-    gone["repository"] = repository.collect(layout, thorough)
-    _forget_programs(layout)
+    away("venvs", venvs.unused(layout.base, used))
+    away("wheels", venvs.unused_wheels(layout.base))
 
 
 def _forget_programs(layout: Layout) -> None:

@@ -71,21 +71,19 @@ def holders(base: str, sha256: str) -> list[str]:
 
 def _inventory(base: str) -> dict[str, list[str]]:
     found = {}
-    for name in os.listdir(os.path.join(base, "venvs")):
+    for name in disk.finished(os.path.join(base, "venvs")):
         document = disk.read_json(os.path.join(path(base, name), MARKER))
         if document is not None:
             found[name] = document["wheels"]
     return found
 
 
-def prune(base: str, keep: set[str]) -> dict[str, list[str]]:
-    """Remove the venvs that are not in *keep*, then the wheels that no venv holds."""
-    places = {kind: os.path.join(base, kind) for kind in ("venvs", "wheels")}
-    gone = [name for name in os.listdir(places["venvs"]) if name not in keep]
-    for name in gone:
-        disk.discard(places["venvs"], name)
+def unused(base: str, keep: set[str]) -> list[str]:
+    """The venvs that are not in *keep*."""
+    return [name for name in disk.finished(os.path.join(base, "venvs")) if name not in keep]
+
+
+def unused_wheels(base: str) -> list[str]:
+    """The wheels in the store that no venv holds."""
     held = {sha256 for wheels in _inventory(base).values() for sha256 in wheels}
-    unused = [sha256 for sha256 in os.listdir(places["wheels"]) if sha256 not in held]
-    for sha256 in unused:
-        disk.discard(places["wheels"], sha256)
-    return {"venvs": gone, "wheels": unused}
+    return [sha256 for sha256 in disk.finished(os.path.join(base, "wheels")) if sha256 not in held]

@@ -22,6 +22,8 @@ from typing import Any
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import steps
 
+GRACE_S = 30.0
+
 
 def main() -> None:
     """``machine.py SOCKET PROGRAM``: fork a host for each order that comes with a socket of its own."""
@@ -35,7 +37,7 @@ def main() -> None:
     for name in ("venv", "zipfile", "tempfile", "subprocess", "getpass", "traceback", "platform", "_strptime"):
         importlib.import_module(name)
     # What a host that was killed leaves behind is this process's to reap, at once.
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+    _adopt_orphans()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while received := _receive(orders):
         order, (channel,) = received
@@ -44,6 +46,10 @@ def main() -> None:
             _host(order, socket.socket(fileno=channel))
             os._exit(0)
         os.close(channel)
+
+
+def _adopt_orphans() -> None:
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
 
 
 def _receive(from_: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
@@ -60,6 +66,8 @@ def _receive(from_: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
 def _host(order: dict[str, Any], channels: socket.socket) -> None:
     """Start what is asked for on each channel, until there is nobody who could ask."""
     os.setsid()
+    os.setsid = lambda: None  # type: ignore[assignment]  # who leaves a session is still on this host, and dies with it
+    _adopt_orphans()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.environ.clear()
     os.environ.update(order["environment"])
@@ -73,12 +81,26 @@ def _host(order: dict[str, Any], channels: socket.socket) -> None:
             os.dup2(both, 0)
             os.dup2(both, 1)
             os.dup2(errors, 2)
+            os.close(both)
+            os.close(errors)
             _perform(request["command"])
         os.close(both)
         os.close(errors)
         while _reaped():
             pass
-    os.killpg(0, signal.SIGKILL)  # a channel's end is not the end of what was started on it, but the test's is
+    # A channel's end is not the end of what was started on it: that may end what it does, but not outlive the test.
+    deadline = time.monotonic() + GRACE_S
+    while _some_run() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.killpg(0, signal.SIGKILL)
+
+
+def _some_run() -> bool:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _reaped() -> bool:

@@ -53,7 +53,7 @@ def _place(path: str, base: str) -> str:
     for part in parts[:2]:
         part = re.sub(r"\d{8}T\d{6}Z-\w+", "RELEASE", part)
         part = re.sub(r"[0-9a-f]{32,}", "HASH", part)
-        told.append(re.sub(r"\.\d+$|(?<=\.partial-)\w{8}$", "", part))
+        told.append(re.sub(r"\.\d+$|(?<=\.partial-)\w{8}$|\.[0-9a-f]{8}(?=\.gone$)", "", part))
     if parts[2:] in (["wheel.json"], [".venv.json"], [".release.json"], [".venv"]):
         told.append(parts[2])
     elif parts[2:]:

@@ -143,8 +143,13 @@ class Project:
         releases = self.records(machine)["releases"]
         return [releases[name]["state"] for name in sorted(releases)]
 
+    def await_removal(self, machine: Machine) -> None:
+        """Wait until what the last deploy took out of use is removed."""
+        machine.run(f"for i in $(seq 300); do ls -d {self.base}/*/.partial-*.gone || exit 0; sleep 0.1; done; exit 1")
+
     def assert_tidy(self, machine: Machine) -> None:
         """Nothing unfinished, nothing loose, nothing left with the login user."""
+        self.await_removal(machine)
         left = machine.run(f"find {self.base} -name '.partial-*'").stdout
         assert not left, left
         loose = machine.run(f"find {self.base} ! -type l -perm /022").stdout

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.hostside.removal import NICENESS
 from tests.fleet.machines import Fleet, Machine
 from tests.fleet.project import SECRET, Project
 
@@ -228,3 +233,44 @@ def test_old_releases_go_and_their_venvs_with_them(make: Callable[..., Project],
     assert project.serving(web)["version"] == "four"
     project.fab("rollback")
     assert project.serving(web)["version"] == "three"
+
+
+def test_a_deploy_does_not_wait_for_the_removal_of_what_it_took_out_of_use(
+    make: Callable[..., Project], boot: Any
+) -> None:
+    web = boot("trixie", "web1")
+    web.sudoers("Defaults use_pty\ndeploy ALL=(ALL:ALL) NOPASSWD: ALL")
+    project = make([web], keep_releases=1)
+    project.fab("deploy")
+    # Of no release that is known; so much that it cannot be gone before it is seen.
+    web.run("mkdir /srv/tiny/releases/much && cd /srv/tiny/releases/much && seq 50000 | xargs touch", user="guestbook")
+    project.version("two")
+    deploy = project.start("deploy")
+    while not (pid := remover(web)):
+        assert deploy.poll() is None, deploy.communicate()[0]
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGSTOP)
+    output, _ = deploy.communicate(timeout=60)
+    assert deploy.returncode == 0, output
+    assert "removed 1 release" in output
+    aside = f"ls -d {project.base}/releases/.partial-much.*.gone"
+    assert web.run(aside).stdout
+    said = project.fab("deploy").output
+    assert "nothing to change" in said
+    assert "unfinished" not in said, "it is under way"
+    os.kill(pid, signal.SIGKILL)
+    assert web.run(aside).stdout
+    assert "removed what an earlier run left unfinished" in project.fab("deploy").output
+    assert web.run(aside, check=False).stdout == ""
+    project.assert_tidy(web)
+
+
+def remover(machine: Machine) -> int:
+    """The process on *machine* that removes what is out of use; 0 where there is none."""
+    namespace = os.readlink(f"/proc/{machine.pid1}/ns/pid")
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            same = os.readlink(process / "ns/pid") == namespace
+            if same and os.getpriority(os.PRIO_PROCESS, int(process.name)) == NICENESS:
+                return int(process.name)
+    return 0

@@ -135,8 +135,8 @@ def _happened(web: Machine, test: str) -> Callable[[], bool]:
 
 
 PHASES = {
-    "push": "ls -d /srv/tiny/releases/.partial-*/big",
-    "update-deps": "ls -d /srv/tiny/venvs/.partial-* || ls -d /srv/tiny/wheels/.partial-*",
+    "push": "ls -d /srv/tiny/releases/.partial-*/big | grep -v gone/big$",
+    "update-deps": "ls -d /srv/tiny/venvs/.partial-* /srv/tiny/wheels/.partial-* | grep -v gone$",
     "activate": "test -f /run/restarting",
 }
 

@@ -78,6 +78,7 @@ def test_a_file_is_put_compared_and_edited_on_all_hosts_and_never_shown(
     said += project.fab(*config, "shared.edit", ".env", "--from", two[0].address).output
     for machine in two:
         assert machine.read("/srv/tiny/shared/.env") == f"OTHER={word}\n"
+        project.await_removal(machine)
         assert machine.run("find /srv/tiny -name '.partial-*'").stdout == ""
         assert files_with(machine, word) == ["/srv/tiny/shared/.env"]
         assert word not in machine.run("journalctl --no-pager --all --output=export").stdout

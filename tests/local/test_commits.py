@@ -14,6 +14,7 @@ import pytest
 
 from tests.local.conftest import LocalProject, LoopbackHost
 from tests.repositories import Git, listing, needs_git
+from tests.watching import unfinished
 
 pytestmark = needs_git
 
@@ -68,7 +69,7 @@ def test_deploy_change_and_roll_back(project: LocalProject, git: Git) -> None:
     assert "nothing to change" in project.fab("deploy")
     project.fab("rollback")
     assert project.version == "one"
-    assert not list(project.base.rglob(".partial-*"))
+    assert not unfinished(project.base)
 
 
 @pytest.mark.parametrize("host", ["openssh"], indirect=True)

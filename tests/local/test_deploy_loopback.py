@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.local.conftest import FAB, Client, LocalProject, LoopbackHost, free_port
+from tests.watching import unfinished
 
 
 @pytest.mark.parametrize("strategy", ["auto", "rsync", "stream"])
@@ -50,7 +51,7 @@ def test_deploy_change_and_roll_back(project: LocalProject, strategy: str) -> No
     assert "nothing to change" in project.fab("deploy")
     project.fab("rollback")
     assert project.version == "one"
-    assert not list(project.base.rglob(".partial-*"))
+    assert not unfinished(project.base)
 
 
 @pytest.mark.parametrize("much", [False, True])

@@ -11,6 +11,7 @@ import pytest
 
 from tests.local.conftest import LocalProject, LoopbackHost
 from tests.repositories import Hg, Svn, listing, needs_hg, needs_svn
+from tests.watching import unfinished
 
 pytestmark = pytest.mark.parametrize("host", ["openssh"], indirect=True)
 
@@ -72,7 +73,7 @@ def test_hg_deploys_change_revision_and_roll_back(project: LocalProject) -> None
     assert "names no commit" in project.fab("deploy", "--revision", "v9", expect=2)
     assert "names several commits" in project.fab("deploy", "--revision", "all()", expect=2)
     assert "verify: signed needs strategy: git" in signed(project)
-    assert not list(project.base.rglob(".partial-*"))
+    assert not unfinished(project.base)
 
 
 def signed(project: LocalProject) -> str:

@@ -483,13 +483,19 @@ def test_commands_keep_their_case_and_their_extras_are_passed_over() -> None:
     assert entrypoints.parse(text) == [("Run", "a.b", "c.d"), ("win", "e", "f")]
 
 
-def test_prune_keeps_what_is_used(base: Path, tmp_path: Path) -> None:
+def test_what_no_release_and_no_venv_uses_is_found_and_a_venv_set_aside_holds_nothing(
+    base: Path, tmp_path: Path
+) -> None:
     one, other = (wheel(tmp_path, {f"{name}.py": b""}, name=name) for name in ("one", "other"))
     add(base, one)
     add(base, other)
     assemble(base, one)
-    assert venvs.prune(str(base), {"v1"}) == {"venvs": [], "wheels": [other["sha256"]]}
-    assert venvs.prune(str(base), set()) == {"venvs": ["v1"], "wheels": [one["sha256"]]}
+    assert venvs.unused(str(base), {"v1"}) == []
+    assert venvs.unused(str(base), set()) == ["v1"]
+    assert venvs.unused_wheels(str(base)) == [other["sha256"]]
+    disk.set_aside(str(base / "venvs"), "v1")
+    assert venvs.unused(str(base), set()) == []
+    assert set(venvs.unused_wheels(str(base))) == {one["sha256"], other["sha256"]}
 
 
 def test_an_altered_manifest_is_refused_on_the_host(tmp_path: Path) -> None:
