@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -71,7 +72,9 @@ class Application:
         return found
 
 
-def test_a_build_host_makes_the_wheel_and_keeps_nothing(builder: Machine, fleet: Fleet, tmp_path: Path) -> None:
+def test_a_build_host_makes_the_wheel_and_keeps_nothing_and_another_makes_the_same(
+    standing: Standing, builder: Machine, fleet: Fleet, tmp_path: Path
+) -> None:
     app = Application(tmp_path, fleet, [{"host": f"deploy@{builder.address}"}])
     said = app.create().output
     assert f"built from source by host deploy@{builder.address}" in said
@@ -80,6 +83,19 @@ def test_a_build_host_makes_the_wheel_and_keeps_nothing(builder: Machine, fleet:
     with zipfile.ZipFile(app.wheel) as archive:
         assert b"/tmp/" not in archive.read("tiny.cpython-311-x86_64-linux-gnu.so")
     assert builder.run(LEFT_BEHIND).stdout == ""
+
+    another = standing("bookworm-build", "another")
+    another.run("echo 'export TZ=Asia/Tokyo; umask 077' > /home/deploy/.profile")
+    same = Application(tmp_path / "elsewhere", fleet, [{"host": f"deploy@{another.address}"}])
+    (same.project.directory / "requirements.txt").write_text((app.project.directory / "requirements.txt").read_text())
+    assert digest(same.create().output) == digest(said)
+    assert sha256(same.wheel) == sha256(app.wheel)
+
+
+def digest(said: str) -> str:
+    """The bundle's, as it is told."""
+    (found,) = re.findall(r": bundle (\w+) ", said)
+    return str(found)
 
 
 def test_a_build_that_fails_on_the_build_host_shows_its_compilers_words(

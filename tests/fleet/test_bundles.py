@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -165,9 +164,23 @@ def test_tampering_is_refused_on_the_host_and_nothing_is_installed(
 
     manifest = project.stored("bundles/*.json")
     kept = manifest.read_text()
-    manifest.write_text(with_another_wheel(project, kept))
+    manifest.write_text(with_another_wheel(project, kept, beside))
     assert "signature does not fit its manifest" in project.fab("deploy", expect=9).output
     assert_nothing_installed(project, web)
+
+    # By a signer who is allowed and does not know better: what is in the wheel is looked at all the same.
+    project.configure(bundle={"sign": "../ana"})
+    for change, word in ((outside, "leaves the venv"), (lying, "signer.py is not what RECORD says")):
+        signature.unlink()
+        manifest.write_text(with_another_wheel(project, kept, change))
+        said = project.fab("deploy", expect=9).output
+        assert "itsdangerous" in said
+        assert word in said
+        there = web.run(f"ls -A {project.base}/venvs {project.base}/releases | grep -v : ", check=False).stdout
+        assert there.split() == []
+        assert not web.run("find / -xdev -name 'evil*'").stdout
+    project.configure(bundle={})
+    signature.write_text(right)
     manifest.write_text(kept)
 
     locked = next(each for each in Manifest.from_json(kept, "here").wheels if each.name == "itsdangerous")
@@ -186,15 +199,29 @@ def test_tampering_is_refused_on_the_host_and_nothing_is_installed(
     project.assert_tidy(web)
 
 
-def with_another_wheel(project: AirGapped, text: str) -> str:
+def beside(members: dict[str, bytes]) -> None:
+    members["evil.pth"] = b"import os"
+
+
+def outside(members: dict[str, bytes]) -> None:
+    members["../../../../evil.pth"] = b"import os"
+
+
+def lying(members: dict[str, bytes]) -> None:
+    members["itsdangerous/signer.py"] += b"import evil"
+
+
+def with_another_wheel(project: AirGapped, text: str, change: Callable[[dict[str, bytes]], None]) -> str:
     """A manifest that is right in itself: one of its wheels is another one, said to be built from the locked source."""
     manifest = Manifest.from_json(text, "here")
     former = next(each for each in manifest.wheels if each.name == "itsdangerous")
-    path = project.stored(f"wheels/{former.sha256}/*.whl")
+    with zipfile.ZipFile(project.stored(f"wheels/{former.sha256}/*.whl")) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
     evil = project.directory.parent / former.filename
-    shutil.copy(path, evil)
-    with zipfile.ZipFile(evil, "a") as archive:
-        archive.writestr("evil.pth", "import os")
+    with zipfile.ZipFile(evil, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
     value = hashlib.sha256(evil.read_bytes()).hexdigest()
     folder = project.cache / "fabric-wheelhouse/wheels" / value
     folder.mkdir()

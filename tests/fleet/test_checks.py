@@ -116,6 +116,70 @@ def test_a_library_that_a_host_lacks_is_told_and_installed_as_a_package(
     assert project.serving(web)["version"] == "two"
 
 
+SPEC = """\
+%define debug_package %{nil}
+%define __os_install_post %{nil}
+Name: libpq
+Version: 15.0
+Release: 1
+Summary: A stand-in
+License: none
+AutoReqProv: no
+Provides: libpq-virtual
+%description
+A stand-in.
+%install
+install -D /srv/build/libpq.so.5 %{buildroot}/usr/lib/x86_64-linux-gnu/libpq.so.5
+%files
+/usr/lib/x86_64-linux-gnu/libpq.so.5
+"""
+
+
+def rpm_system(machine: Machine) -> None:
+    """Make a Debian with rpm's tools one that has no other package manager, and whose database is where it is there."""
+    machine.run("rm /usr/bin/apt-get /usr/bin/dpkg-query; rm -f /etc/yum.repos.d/*")
+    machine.write("/etc/rpm/macros", "%_dbpath /var/lib/rpm\n")
+    machine.run("rpm --initdb; chmod -R a+rX /var/lib/rpm")
+
+
+def serve_rpm(machine: Machine, library: Path) -> None:
+    """Build a package on the host, and let dnf know the folder with it."""
+    (machine.root / "srv/build").mkdir(parents=True)
+    (machine.root / "srv/build/libpq.so.5").write_bytes(library.read_bytes())
+    machine.write("/srv/build/libpq.spec", SPEC)
+    machine.run("rpmbuild --quiet -bb --define '_topdir /srv/build' /srv/build/libpq.spec")
+    machine.run("createrepo_c --quiet /srv/build/RPMS")
+    machine.write(
+        "/etc/yum.repos.d/local.repo", "[local]\nname=local\nbaseurl=file:///srv/build/RPMS\nenabled=1\ngpgcheck=0\n"
+    )
+
+
+def test_on_a_system_of_rpm_the_same_is_told_and_installed_by_dnf(tmp_path: Path, fleet: Fleet, boot: Any) -> None:
+    web = boot("bookworm-dnf", "web1")
+    rpm_system(web)
+    project = Project(tmp_path / "tiny", fleet, [web])
+    project.fab("deploy")
+    needs_libpq(project, tmp_path)
+    project.version("two")
+    said = project.fab("deploy", expect=5).output
+    assert f"{web.address}: lacks libpq.so.5, needed by fwpsycopg (_native….so); RPM: libpq" in said
+
+    project.configure(system_packages={"apt": ["libpq5"]})
+    assert "the host has dnf, so none was looked for" in project.fab("check", expect=5).output
+    project.configure(system_packages={"apt": ["libpq5"], "dnf": ["libpq", "libpq-virtual"]})
+    assert "lacks libpq, libpq-virtual (deploy.system_packages.dnf)" in project.fab("deploy", expect=5).output
+    failed = project.fab("setup", "--packages", expect=5).output
+    assert re.search(r"the packages could not be installed \(exit \d+\)\n.*\| Error: ", failed, re.DOTALL)
+    serve_rpm(web, tmp_path / "build/libpq.so.5")
+    assert "dnf install -y libpq libpq-virtual" in project.fab("--dry", "setup", "--packages").output
+    assert web.run("rpm --query libpq", check=False).returncode
+    assert "installed libpq, libpq-virtual" in project.fab("setup", "--packages").output
+    assert web.run("rpm --query libpq").stdout.strip() == "libpq-15.0-1.x86_64"
+    assert "no package is lacking" in project.fab("setup", "--packages").output
+    project.fab("deploy")
+    assert project.serving(web)["version"] == "two"
+
+
 def test_a_missing_import_and_a_broken_module_are_refused_on_every_host_at_once(
     tmp_path: Path, fleet: Fleet, boot: Any
 ) -> None:

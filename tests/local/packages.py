@@ -67,6 +67,7 @@ class Index:
     :ivar login: who may ask, `user:password`; '' for everybody.
     :ivar json: whether pages are JSON (PEP 691).
     :ivar attributes: of a file's link, such as ``data-yanked``.
+    :ivar together: who asks for a file waits there until as many have asked as it is made for.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -78,6 +79,7 @@ class Index:
         self.login = ""
         self.json = False
         self.attributes: dict[str, str] = {}
+        self.together: threading.Barrier | None = None
         index = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -88,6 +90,8 @@ class Index:
                     self.plain(401)
                     return
                 is_file = self.path.startswith("/files/")
+                if is_file and index.together:
+                    index.together.wait()
                 if is_file and index.refusals:
                     self.plain(index.refusals.pop(0))
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.bundle import Target, inspect
+from deploy.bundle import Places, Target, Wheelhouse, create_bundle, inspect
 from deploy.bundle.build import Building, build
 from deploy.bundle.builders import cross, zig
 from deploy.bundle.builders.job import Builder, Made
@@ -22,6 +23,7 @@ from deploy.bundle.builders.zig import Zig
 from deploy.errors import BuildError, ExitCode
 from tests.sources import sdist, sha256
 
+DATA = Path(__file__).resolve().parents[1] / "data"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 HERE = Target.local()
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="builds Linux wheels natively")
@@ -124,6 +126,25 @@ def test_zig_builds_for_another_libc_and_another_machine(tmp_path: Path, target:
     assert inspect.problems(inspect.read(first.wheel), target) == []
     assert str(tmp_path).encode() not in content
     assert sha256(made(source, target, tmp_path / "two", Zig()).wheel) == sha256(first.wheel)
+
+
+@needs_zig
+def test_a_bundle_for_musl_is_made_and_every_wheel_of_it_fits(tmp_path: Path) -> None:
+    """Of what the fleet deploys: compiled wheels that upstream offers, one with only a source in C, pure ones."""
+    lock = tmp_path / "requirements.txt"
+    names = ("markupsafe", "msgpack", "pyyaml", "psutil", "crcmod", "docopt", "jinja2")
+    lines = re.split(r"\n(?=\S)", (DATA / "everything.txt").read_text())
+    lock.write_text("\n".join(line for line in lines if line.partition("==")[0] in names) + "\n")
+    bundle = create_bundle(lock, MUSL, wheelhouse=Wheelhouse(), places=Places(ambient=True))
+    wheels = {wheel.name: wheel for wheel in bundle.manifest.wheels}
+    assert set(wheels) == set(names)
+    for wheel in wheels.values():
+        assert inspect.problems(inspect.read(bundle.path(wheel)), MUSL) == []
+    assert (wheels["crcmod"].origin.kind, wheels["crcmod"].origin.builder) == ("sdist", "zig")
+    with zipfile.ZipFile(bundle.path(wheels["crcmod"])) as archive:
+        assert "crcmod/_crcfunext" + MUSL.ext_suffix in archive.namelist()
+    for name in ("markupsafe", "msgpack", "pyyaml"):
+        assert "-musllinux_1_" in wheels[name].filename
 
 
 @needs_zig

@@ -49,6 +49,12 @@ def test_a_download_that_is_cut_off_goes_on_where_it_stopped(project: Project, i
     assert 0 < first < second < len(index.files["large-1.0-py3-none-any.whl"])
 
 
+def test_four_files_are_fetched_at_a_time(project: Project, index: Index) -> None:
+    index.together = threading.Barrier(4, timeout=60)
+    project.lock(*(index.wheel(name, "1.0") for name in ("one", "two", "three", "four")))
+    assert "created: 4 wheels" in project.create()
+
+
 def test_a_server_that_is_busy_is_asked_again(project: Project, index: Index) -> None:
     project.lock(index.wheel("one", "1.0"))
     index.refusals = [503, 502]

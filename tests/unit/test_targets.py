@@ -344,3 +344,26 @@ def test_only_what_is_asked_for_is_asked() -> None:
     asked = probe.look(Layout("/srv/nowhere"), [], None, ["openssh", "sudo"])
     assert {"openssh", "sudo"} <= set(asked)
     assert asked["sudo"] in ("", "none", "passwordless", "passwordless for some", "needs password")
+
+
+def test_what_the_host_says_of_itself_is_what_the_system_says(tmp_path: Path) -> None:
+    import importlib.machinery
+    import sysconfig
+
+    from deploy.hostside.layout import Layout
+
+    told = probe.look(Layout(str(tmp_path / "not/there")), [], None)
+    assert told["executable"] == sys.executable
+    assert told["interpreter"] == os.path.realpath(sys.executable)
+    assert told["machine"] == os.uname().machine
+    assert told["ext_suffix"] == sysconfig.get_config_var("EXT_SUFFIX")
+    assert told["ext_suffixes"] == importlib.machinery.EXTENSION_SUFFIXES
+    usage = os.statvfs(tmp_path)
+    assert told["free_bytes"] == pytest.approx(usage.f_bavail * usage.f_frsize, rel=0.1)
+    assert told["free_inodes"] == pytest.approx(usage.f_favail or 1 << 31, rel=0.1)
+
+
+def test_hosts_with_equal_facts_share_a_target_whatever_else_they_are() -> None:
+    one = Target.from_facts(facts(hostname="web1", free_bytes=1, executable="/usr/bin/python3"))
+    assert one == Target.from_facts(facts(hostname="web2", free_bytes=2, executable="/opt/bin/python3"))
+    assert len({one, TRIXIE, Target.from_facts(facts(libc=["glibc", "2.36"]))}) == 2
