@@ -93,6 +93,10 @@ class ConnectionFailed(DeployError):
     exit_code = ExitCode.CONNECTION
 
 
+class NotReached(ConnectionFailed):
+    """Nobody answers, or the connection was lost: the host may be down. A host that refuses us is reached."""
+
+
 class CheckFailed(DeployError):
     """A host cannot take the release, or an audit did not pass; nothing was changed."""
 

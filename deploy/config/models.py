@@ -120,8 +120,20 @@ class Settings(Model):
     keep_releases: int = Field(5, description="Good releases that are kept.", ge=1)
     min_free_mb: int = Field(200, description="MiB that must be free on a host before a deploy starts.", ge=0)
     lock: Lock = Field(Lock(), description="The deploy lock.")
+    parallel: int = Field(30, description="Hosts that are worked on at once, at most.", ge=1, le=500)
     connect_timeout: float = Field(15, description="Seconds until a host counts as not reachable.", gt=0)
-    silence_timeout: float = Field(30, description="Seconds without a sign of life until a host counts as lost.", ge=15)
+    connect_attempts: int = Field(
+        3,
+        description="How often a host is tried that refuses, resets or does not greet; a wrong key is not tried again.",
+        ge=1,
+        le=10,
+    )
+    silence_timeout: float = Field(
+        30,
+        description="Seconds without a sign of life until a host counts as lost, whatever it was doing. A command that "
+        "says nothing for longer is none: its host answers for it.",
+        ge=15,
+    )
     known_hosts: str = Field("", description="A known_hosts file read beside the user's own, relative to the fabfile.")
     identity: str = Field("", description="A private key file offered beside the user's own, relative to the fabfile.")
 

@@ -12,7 +12,6 @@ from ..host.connection import Host
 
 T = TypeVar("T")
 
-PARALLEL = 30
 GRACE_S = 10.0
 """How long an interrupted command may take to end."""
 
@@ -29,7 +28,7 @@ def each(hosts: Sequence[Host], work: Callable[[Host], T]) -> dict[Host, T]:
 
 
 def attempt(hosts: Sequence[Host], work: Callable[[Host], T]) -> tuple[dict[Host, T], dict[Host, DeployError]]:
-    """Run *work* on all hosts in parallel; what succeeded and what failed.
+    """Run *work* on all hosts, as many at once as the configuration allows; what succeeded and what failed.
 
     An interrupt closes what the workers wait on, so that they end, and goes on upwards. A command of the user's cannot
     be called back, and what follows (a rollback) must not race with it, so it gets some time to end; a second
@@ -37,7 +36,8 @@ def attempt(hosts: Sequence[Host], work: Callable[[Host], T]) -> tuple[dict[Host
     """
     results: dict[Host, T] = {}
     failures: dict[Host, DeployError] = {}
-    with ThreadPoolExecutor(max_workers=min(PARALLEL, len(hosts)) or 1) as pool:
+    width = min((host.parallel for host in hosts), default=1)
+    with ThreadPoolExecutor(max_workers=min(width, len(hosts)) or 1) as pool:
         futures = {pool.submit(work, host): host for host in hosts}
         try:
             pending = set(futures)

@@ -296,7 +296,14 @@ def _access(settings: Settings, directory: Path) -> Access:
     if settings.known_hosts:
         known = (_file(directory, settings.known_hosts, "known_hosts"), *known)
     identity = str(_file(directory, settings.identity, "identity")) if settings.identity else ""
-    return Access(settings.connect_timeout, settings.silence_timeout, known, identity)
+    return Access(
+        settings.connect_timeout,
+        settings.silence_timeout,
+        known,
+        identity,
+        connect_attempts=settings.connect_attempts,
+        parallel=settings.parallel,
+    )
 
 
 def _file(directory: Path, name: str, key: str) -> Path:

@@ -10,6 +10,7 @@ import logging
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,13 @@ import paramiko
 from fabric import Config, Connection
 from invoke.exceptions import CommandTimedOut, Failure
 
-from ..errors import ConnectionFailed
-from . import hostkeys, limits, privilege
+from ..errors import ConnectionFailed, NotReached
+from . import handshakes, hostkeys, limits, privilege
 from .bootstrap import quoted
 from .hearing import Heard, Say
+from .lifeline import HeardSocket, Lifeline
 from .session import Answer, Operations, Session
 from .spare import SpareChannel
-
-KEEPALIVE_S = 10
 
 # Paramiko logs tracebacks of its own thread, which Python prints where nobody handles them; we say what happened.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -34,12 +34,17 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How hosts are reached; the same for all of a run."""
+    """How hosts are reached; the same for all of a run.
+
+    :ivar parallel: how many hosts are worked on at once.
+    """
 
     connect_timeout_s: float = 15
     silence_timeout_s: float = 30
     known_hosts: tuple[Path, ...] = hostkeys.DEFAULT_FILES
     identity: str = ""
+    connect_attempts: int = 3
+    parallel: int = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,11 @@ class Host:
         )
 
     @property
+    def parallel(self) -> int:
+        """How many hosts may be worked on at once, this one among them."""
+        return self._access.parallel
+
+    @property
     def login(self) -> str:
         return str(self._connection.user)
 
@@ -118,6 +128,7 @@ class Host:
 
     def close(self) -> None:
         self._sessions.clear()
+        self._connection.cut()
         with contextlib.suppress(Exception):
             self._connection.close()
 
@@ -303,6 +314,8 @@ class Host:
                 return CommandResult(-1, self._said(error.result), late=True)
             except Failure as error:  # sudo did not take the password
                 raise privilege.refused(self.name, user, "sorry, try again") from error
+            if result.exited == -1 and not connection.is_connected:
+                raise EOFError("it was cut")
         return CommandResult(result.exited, self._said(result))
 
     def _said(self, result: Any) -> str:
@@ -316,10 +329,11 @@ class Host:
             yield
         except TimeoutError:
             silence = f"no sign of life for {self._access.silence_timeout_s:g} s"
-            raise ConnectionFailed(silence, where=self.name, hint="is the host up?") from None
+            raise NotReached(silence, where=self.name, hint="is the host up?") from None
         except (paramiko.SSHException, EOFError, OSError) as error:
-            lost = f"the connection was lost ({_words(error)})"
-            raise ConnectionFailed(lost, where=self.name, hint="deploy again") from None
+            silent_s = self._connection.silent_s
+            lost = f"no sign of life for {silent_s:.0f} s" if silent_s else f"the connection was lost ({_words(error)})"
+            raise NotReached(lost, where=self.name, hint="deploy again") from None
 
 
 def _connection(address: str, config: Config, access: Access) -> Connection:
@@ -350,49 +364,91 @@ class _Connection(Heard, Connection):  # type: ignore[misc]  # Fabric has no typ
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self._set(spare=SpareChannel(super().create_session))
+        self._set(spare=SpareChannel(super().create_session), heard=None, lifeline=None)
 
     def create_session(self) -> paramiko.Channel:
         self.open()
         channel: paramiko.Channel = self.spare.take()
         return channel
 
+    def open_gateway(self) -> HeardSocket:
+        self._set(heard=HeardSocket(super().open_gateway()))
+        heard: HeardSocket = self.heard
+        return heard
+
+    def dial(self, timeout_s: float) -> None:
+        """Connect, without logging in, where no gateway does it."""
+        self._set(heard=HeardSocket(_socket(self.host, self.port, timeout_s)))
+        self.connect_kwargs["sock"] = self.heard
+
+    def watch(self, silence_s: float) -> None:
+        """From now on, notice it when the other end is dead."""
+        self._set(lifeline=Lifeline(self.transport, self.heard, silence_s))
+
+    @property
+    def silent_s(self) -> float:
+        """How long it had been silent when it was given up; 0 where it was not."""
+        return self.lifeline.silent_s if self.lifeline else 0.0
+
+    def cut(self) -> None:
+        """Wake the thread that reads from it, so that closing does not wait for it."""
+        if self.heard is not None:
+            self.heard.cut()
+
 
 def _log_in(connection: Connection, name: str, access: Access) -> None:
-    """Open *connection* with checked host keys.
+    """Open *connection* with checked host keys; attempts that may succeed a moment later are repeated.
 
-    :raises ConnectionFailed: unreachable, unknown or changed key, or not let in.
+    :raises ConnectionFailed: unknown or changed key, or not let in.
+    :raises NotReached: nobody answers as an SSH server does.
     """
+    address = f"{connection.host} port {connection.port}"
+    to = "" if name.strip("[]") in (connection.host, f"{connection.host}:{connection.port}") else f" to {address}"
+    for attempt in range(access.connect_attempts):
+        try:
+            _try_to_log_in(connection, name, access)
+            return
+        except paramiko.BadHostKeyException as error:
+            raise hostkeys.changed(name, error) from None
+        except paramiko.PasswordRequiredException:
+            raise ConnectionFailed(
+                "the private key has a passphrase",
+                where=name,
+                hint="add it to the agent (ssh-add), or --prompt-for-passphrase",
+            ) from None
+        except paramiko.AuthenticationException as error:
+            raise ConnectionFailed(
+                f"{connection.user} is not let in ({_words(error)})",
+                where=name,
+                hint=f"can you log in by hand?  ssh -p {connection.port} {connection.user}@{connection.host}",
+            ) from None
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            connection.client.close()
+            if attempt + 1 == access.connect_attempts or not handshakes.passing(error):
+                raise NotReached(f"cannot connect{to} ({_words(error)})", where=name, hint="is the host up?") from None
+        time.sleep(handshakes.pause_s(attempt))
+
+
+def _try_to_log_in(connection: Connection, name: str, access: Access) -> None:
     client = connection.client
     client._system_host_keys = hostkeys.load(access.known_hosts)
     client.set_missing_host_key_policy(hostkeys.RefuseUnknown(name))
-    address = f"{connection.host} port {connection.port}"
-    to = "" if name.strip("[]") in (connection.host, f"{connection.host}:{connection.port}") else f" to {address}"
-    try:
-        if isinstance(connection.gateway, Connection):
-            # Fabric would log in to it by itself, with any host key.
-            if not connection.gateway.is_connected:
-                _log_in(connection.gateway, connection.gateway.host, access)
-        elif not connection.gateway:
-            connection.connect_kwargs["sock"] = _socket(connection.host, connection.port, access.connect_timeout_s)
+    # Fabric would log in to a gateway by itself, with any host key.
+    if isinstance(connection.gateway, Connection) and not connection.gateway.is_connected:
+        _log_in(connection.gateway, connection.gateway.host, access)
+    server = connection.gateway if isinstance(connection.gateway, str) else connection.host
+    with handshakes.gate(server):
+        ours = isinstance(connection, _Connection)
+        if not connection.gateway:
+            if ours:
+                connection.dial(access.connect_timeout_s)
+            else:
+                connection.connect_kwargs["sock"] = _socket(connection.host, connection.port, access.connect_timeout_s)
         connection.open()
-        connection.transport.set_keepalive(KEEPALIVE_S)
-    except paramiko.BadHostKeyException as error:
-        raise hostkeys.changed(name, error) from None
-    except paramiko.PasswordRequiredException:
-        raise ConnectionFailed(
-            "the private key has a passphrase",
-            where=name,
-            hint="add it to the agent (ssh-add), or --prompt-for-passphrase",
-        ) from None
-    except paramiko.AuthenticationException as error:
-        raise ConnectionFailed(
-            f"{connection.user} is not let in ({_words(error)})",
-            where=name,
-            hint=f"can you log in by hand?  ssh -p {connection.port} {connection.user}@{connection.host}",
-        ) from None
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        raise ConnectionFailed(f"cannot connect{to} ({_words(error)})", where=name, hint="is the host up?") from None
+    if ours:
+        connection.watch(access.silence_timeout_s)
+    else:
+        connection.transport.set_keepalive(int(access.silence_timeout_s / 6))
 
 
 def _socket(host: str, port: int, timeout_s: float) -> socket.socket:
