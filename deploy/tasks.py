@@ -27,11 +27,17 @@ _FROM = {"from_": "A directory to push instead of deploy.source.path, as it lies
 _REVISION = {
     "revision": "The tag, branch or commit to deploy; default: what is checked out. With strategy git, hg or svn."
 }
+_SKIP = {"skip_unreachable": "Leave out hosts that are not reached, at most deploy.max_unreachable; not the primary."}
 _LOCKING = {**_LIMIT, "lock_wait": "Seconds to wait while somebody else deploys."}
 
 
 def _options(
-    c: Any, limit: str | None = None, lock_wait: str = "0", revision: str | None = None, source: str | None = None
+    c: Any,
+    limit: str | None = None,
+    lock_wait: str = "0",
+    revision: str | None = None,
+    source: str | None = None,
+    skip: bool | None = None,
 ) -> Options:
     from .flows.run import Options
 
@@ -44,7 +50,12 @@ def _options(
         raise ConfigurationError("it names no commit; without it, what is checked out is meant", where="--revision")
     dry = bool(c.config.run.dry)
     return Options(
-        limit=limit or "", lock_wait_s=_seconds(lock_wait), dry=dry, revision=revision or "", source=source or ""
+        limit=limit or "",
+        lock_wait_s=_seconds(lock_wait),
+        dry=dry,
+        revision=revision or "",
+        source=source or "",
+        skip_unreachable=skip,
     )
 
 
@@ -62,37 +73,37 @@ def _config(c: Any) -> Config:
 @task(
     klass=FleetTask,
     auto_shortflags=False,
-    help={**_LOCKING, **_REVISION, **_FROM, "force": "Re-activate the live release where nothing changed."},
+    help={**_LOCKING, **_SKIP, **_REVISION, **_FROM, "force": "Re-activate the live release where nothing changed."},
 )
-def deploy(c, limit=None, lock_wait="0", revision=None, from_=None, force=False):  # type: ignore[no-untyped-def]
+def deploy(c, limit=None, lock_wait="0", revision=None, from_=None, force=False, skip_unreachable=False):  # type: ignore[no-untyped-def]
     """Bring code and dependencies to every host, switch, restart, and go back if it is not well."""
     from .flows.deploy import deploy as flow
 
-    flow(_config(c), _options(c, limit, lock_wait, revision, from_), force=force)
+    flow(_config(c), _options(c, limit, lock_wait, revision, from_, skip=skip_unreachable), force=force)
 
 
-@task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
-def rollback(c, limit=None, lock_wait="0"):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help={**_LOCKING, **_SKIP})
+def rollback(c, limit=None, lock_wait="0", skip_unreachable=False):  # type: ignore[no-untyped-def]
     """Go back to the last good release before the live one; no build, no upload."""
     from .flows.rollback import rollback as flow
 
-    flow(_config(c), _options(c, limit, lock_wait))
+    flow(_config(c), _options(c, limit, lock_wait, skip=skip_unreachable))
 
 
-@task(klass=FleetTask, auto_shortflags=False, help=_LIMIT)
-def check(c, limit=None):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help={**_LIMIT, **_SKIP})
+def check(c, limit=None, skip_unreachable=False):  # type: ignore[no-untyped-def]
     """Probe every host and say all that would stop a deploy."""
     from .flows.looking import check as flow
 
-    flow(_config(c), _options(c, limit))
+    flow(_config(c), _options(c, limit, skip=skip_unreachable))
 
 
-@task(klass=FleetTask, auto_shortflags=False, help=_LIMIT)
-def status(c, limit=None):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help={**_LIMIT, **_SKIP})
+def status(c, limit=None, skip_unreachable=False):  # type: ignore[no-untyped-def]
     """Show what serves where: release, revision, since when, by whom."""
     from .flows.looking import status as flow
 
-    flow(_config(c), _options(c, limit))
+    flow(_config(c), _options(c, limit, skip=skip_unreachable))
 
 
 @task(
@@ -156,20 +167,20 @@ def build(c, force=False):  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c), force=force)
 
 
-@task(klass=FleetTask, auto_shortflags=False, help={**_LOCKING, **_REVISION, **_FROM})
-def push(c, limit=None, lock_wait="0", revision=None, from_=None):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help={**_LOCKING, **_SKIP, **_REVISION, **_FROM})
+def push(c, limit=None, lock_wait="0", revision=None, from_=None, skip_unreachable=False):  # type: ignore[no-untyped-def]
     """Push the code into a new release that does not serve yet."""
     from .flows.steps import push as flow
 
-    flow(_config(c), _options(c, limit, lock_wait, revision, from_))
+    flow(_config(c), _options(c, limit, lock_wait, revision, from_, skip=skip_unreachable))
 
 
-@task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
-def update_deps(c, limit=None, lock_wait="0"):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help={**_LOCKING, **_SKIP})
+def update_deps(c, limit=None, lock_wait="0", skip_unreachable=False):  # type: ignore[no-untyped-def]
     """Upload missing wheels and make the pushed release's venv, offline."""
     from .flows.steps import update_deps as flow
 
-    flow(_config(c), _options(c, limit, lock_wait))
+    flow(_config(c), _options(c, limit, lock_wait, skip=skip_unreachable))
 
 
 @task(klass=FleetTask, auto_shortflags=False, help={"lock_wait": _LOCKING["lock_wait"]})
@@ -180,20 +191,20 @@ def migrate_db(c, lock_wait="0"):  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c, lock_wait=lock_wait))
 
 
-@task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)
-def activate(c, limit=None, lock_wait="0"):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, help={**_LOCKING, **_SKIP})
+def activate(c, limit=None, lock_wait="0", skip_unreachable=False):  # type: ignore[no-untyped-def]
     """Switch `current` to the staged release."""
     from .flows.steps import activate as flow
 
-    flow(_config(c), _options(c, limit, lock_wait))
+    flow(_config(c), _options(c, limit, lock_wait, skip=skip_unreachable))
 
 
-@task(klass=FleetTask, auto_shortflags=False, aliases=("restart",), help=_LOCKING)
-def reboot_server(c, limit=None, lock_wait="0"):  # type: ignore[no-untyped-def]
+@task(klass=FleetTask, auto_shortflags=False, aliases=("restart",), help={**_LOCKING, **_SKIP})
+def reboot_server(c, limit=None, lock_wait="0", skip_unreachable=False):  # type: ignore[no-untyped-def]
     """Restart the application and prove that the live release runs and is well."""
     from .flows.steps import reboot_server as flow
 
-    flow(_config(c), _options(c, limit, lock_wait))
+    flow(_config(c), _options(c, limit, lock_wait, skip=skip_unreachable))
 
 
 @task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)

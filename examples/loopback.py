@@ -63,12 +63,16 @@ class Client:
 
 
 class LoopbackHost:
-    """One SSH server on 127.0.0.1.
+    """One SSH server on loopback.
 
     :param kind: ``openssh``, ``asyncssh``, or '' for the first of them that is there.
+    :param listen: the address: 127.0.0.1, or 0.0.0.0 to be reached at every address of loopback.
     """
 
-    def __init__(self, directory: Path, client: Client, port: int = 0, kind: str = "") -> None:
+    def __init__(
+        self, directory: Path, client: Client, port: int = 0, kind: str = "", listen: str = "127.0.0.1"
+    ) -> None:
+        self.listen = listen
         self.directory = directory
         self.port = port or free_port()
         self.kind = kind or ("openssh" if SSHD else "asyncssh")
@@ -137,7 +141,7 @@ class LoopbackHost:
         config = self.directory / "sshd_config"
         config.write_text(
             f"""\
-ListenAddress 127.0.0.1
+ListenAddress {self.listen}
 Port {self.port}
 HostKey {self._key}
 AuthorizedKeysFile {self.directory / "authorized_keys"}
@@ -155,7 +159,7 @@ Subsystem sftp internal-sftp
         return [SSHD, "-D", "-e", "-f", str(config)]
 
     def _asyncssh(self) -> list[str]:
-        return [sys.executable, str(HERE), str(self.directory), str(self.port)]
+        return [sys.executable, str(HERE), str(self.directory), str(self.port), self.listen]
 
 
 def _write_key(path: Path) -> None:
@@ -203,9 +207,9 @@ class _Server(asyncssh.SSHServer):
         print("Accepted publickey", flush=True)
 
 
-async def _serve(directory: Path, port: int) -> None:
+async def _serve(directory: Path, port: int, listen: str) -> None:
     await asyncssh.listen(
-        "127.0.0.1",
+        listen,
         port,
         server_factory=_Server,
         server_host_keys=[str(directory / "host_key")],
@@ -219,4 +223,4 @@ async def _serve(directory: Path, port: int) -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(Path(sys.argv[1]), int(sys.argv[2])))
+        asyncio.run(_serve(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))

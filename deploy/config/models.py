@@ -121,6 +121,11 @@ class Settings(Model):
     min_free_mb: int = Field(200, description="MiB that must be free on a host before a deploy starts.", ge=0)
     lock: Lock = Field(Lock(), description="The deploy lock.")
     parallel: int = Field(30, description="Hosts that are worked on at once, at most.", ge=1, le=500)
+    max_unreachable: int | str | None = Field(
+        None,
+        description="Hosts that a task may leave out because they are not reached: a number, or a part such as `10%`; "
+        "more stop it before anything is touched. Default: none, or with `--skip-unreachable` any but the primary.",
+    )
     connect_timeout: float = Field(15, description="Seconds until a host counts as not reachable.", gt=0)
     connect_attempts: int = Field(
         3,
@@ -149,6 +154,15 @@ class Settings(Model):
     def _user(cls, value: str) -> str:
         if value and not re.fullmatch(r"[a-z_][a-z0-9_-]*\$?", value):
             raise ValueError("must be the name of a user")
+        return value
+
+    @field_validator("max_unreachable")
+    @classmethod
+    def _part(cls, value: int | str | None) -> int | str | None:
+        if isinstance(value, str) and not re.fullmatch(r"(100|[0-9]{1,2})%", value):
+            raise ValueError('must be a number of hosts, or a part such as "10%"')
+        if isinstance(value, int) and value < 0:
+            raise ValueError("must not be negative")
         return value
 
     @field_validator("python")

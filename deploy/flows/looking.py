@@ -8,11 +8,11 @@ from typing import Any
 from fabric import Config
 
 from ..bundle import Target, targetfile
-from ..errors import CheckFailed, by_host, combine
+from ..errors import CheckFailed, by_host
 from ..fleet import parallel
 from ..host.connection import Host
 from ..source.snapshot import files
-from . import bundling, fitting, matching, plan, probing, pushing
+from . import bundling, fitting, matching, plan, probing, pushing, reaching
 from .run import Options, Run, opened
 
 
@@ -22,9 +22,10 @@ def status(config: Config, options: Options) -> None:
     :raises ConnectionFailed: after the table, where a host could not be asked.
     """
     with opened(config, options) as run:
-        answers, failures = parallel.attempt(run.hosts, lambda host: _ask(run, host))
+        asked = run.hosts
+        answers, failures = parallel.attempt(asked, lambda host: _ask(run, host))
         rows = []
-        for host in run.hosts:
+        for host in asked:
             if host in failures:
                 rows.append([host.name, "not reached", "", "", "", "", ""])
             else:
@@ -33,8 +34,7 @@ def status(config: Config, options: Options) -> None:
         for host, facts in answers.items():
             if facts["lock"]:
                 run.report.say(facts["lock"], host.name)
-    if failures:
-        raise combine(list(failures.values()))
+        reaching.pass_over(run, failures)
 
 
 def _ask(run: Run, host: Host) -> dict[str, Any]:
@@ -71,7 +71,10 @@ def check(config: Config, options: Options) -> None:
     :raises CheckFailed: something would.
     """
     with opened(config, options) as run:
-        run.connect()
+        _, lost = parallel.attempt(run.hosts, Host.open)
+        if lost:
+            # What the others say is shown all the same; in the end it is told.
+            run.hosts = [host for host in run.hosts if host not in lost]
         probing.probe(run, also=["openssh"])
         probing.warn(run)
         rights = parallel.each(run.hosts, probing.sudo_rights)
@@ -94,7 +97,9 @@ def check(config: Config, options: Options) -> None:
             said = f"{len(found)} in the way, see below" if found else _described(facts, rights[host])
             run.report.say(said, host.name)
         if problems:
+            problems += [(host.name, error.what) for host, error in lost.items()]
             raise CheckFailed(f"a deploy would fail:\n{by_host(problems)}", hint=fitting.hint(run) if libraries else "")
+        reaching.pass_over(run, lost)
         if told := pushing.other_way(run):
             run.report.warn(told)
         matching.warn(run)

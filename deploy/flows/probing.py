@@ -9,7 +9,7 @@ from ..errors import CheckFailed, by_host
 from ..fleet import parallel
 from ..host.connection import Host
 from ..service import manager
-from . import fitting, matching, signing
+from . import fitting, matching, reaching, signing
 from .run import Run
 
 MIB = 1 << 20
@@ -28,7 +28,8 @@ def probe(run: Run, also: Sequence[str] = ()) -> None:
                 return run.found.pop(host)
             return run.heard(host.batch(run.questions(host, also)))
 
-    run.facts = parallel.each(run.hosts, ask)
+    run.facts, failures = parallel.attempt(run.hosts, ask)
+    reaching.leave_out(run, failures)
 
 
 def verify(run: Run) -> None:

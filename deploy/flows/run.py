@@ -16,7 +16,7 @@ from fabric import Config
 from .. import masking
 from ..config import HostSettings, Settings, choose_stage, load, relative_to
 from ..config.spelling import nearly
-from ..errors import ConfigurationError, Interrupted
+from ..errors import ConfigurationError, DeployError, Interrupted
 from ..fleet import parallel
 from ..fleet.lock import DeployLock
 from ..host import hostkeys
@@ -25,6 +25,7 @@ from ..report import logs
 from ..report.console import Report, make
 from ..service import manager
 from ..stages import configuration_files, project_directory, read
+from . import reaching
 
 _PASSWORDS = ("password", "passphrase")
 """What Fabric keeps in ``connect_kwargs`` that nobody is to see."""
@@ -39,6 +40,7 @@ class Options:
     :ivar dry: show and touch nothing.
     :ivar revision: the tag, branch or commit to deploy, '' for what is checked out.
     :ivar source: a directory to push as it lies there, '' for what the configuration names.
+    :ivar skip_unreachable: leave out hosts that are not reached; None where the task needs them all.
     """
 
     limit: str = ""
@@ -46,13 +48,15 @@ class Options:
     dry: bool = False
     revision: str = ""
     source: str = ""
+    skip_unreachable: bool | None = None
 
 
 @dataclass(slots=True)
 class Run:
     """What every flow works with.
 
-    :ivar hosts: in the stage's order, narrowed by ``--limit``.
+    :ivar hosts: in the stage's order, narrowed by ``--limit``, without those that are left out.
+    :ivar unreachable: the hosts that are left out because they are not reached, and what they said.
     :ivar facts: what the last probe found on each host.
     :ivar found: what a host said of itself while it was asked for something else; the next probe takes it.
     :ivar revision: of the code that is pushed, once it is known.
@@ -77,6 +81,7 @@ class Run:
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     revision: str = ""
     begun: dict[Host, str] = field(default_factory=dict)
+    unreachable: dict[Host, DeployError] = field(default_factory=dict)
 
     @property
     def everyone(self) -> list[Host]:
@@ -141,9 +146,10 @@ class Run:
     def connect(self) -> None:
         """Log in everywhere, in parallel.
 
-        :raises ConnectionFailed: naming every host that cannot be reached.
+        :raises ConnectionFailed: naming every host that cannot be reached, where none of them may be left out.
         """
-        parallel.each(self.everyone, Host.open)
+        _, failures = parallel.attempt(self.everyone, Host.open)
+        reaching.leave_out(self, failures)
 
     @contextlib.contextmanager
     def locked(self, message: str) -> Iterator[None]:
@@ -248,9 +254,9 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
             run = Run(settings, stage, directory, hosts, primary, host_settings, options, report)
             with run.closing:
                 yield run
+            reaching.tell(run)
     finally:
-        for host in host_settings:
-            host.close()
+        parallel.attempt(list(host_settings), Host.close)
 
 
 def _hide_raw(section: Mapping[str, Any]) -> None:

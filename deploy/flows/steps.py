@@ -281,4 +281,5 @@ def cleanup(config: Config, options: Options) -> None:
 def entry(run: Run, event: str) -> dict[str, object]:
     """The journal's words for this run."""
     who = whoami()
-    return {"event": event, "stage": run.stage, "by": f"{who['user']}@{who['host']}"}
+    left_out = {"left_out": [host.name for host in run.unreachable]} if run.unreachable else {}
+    return {"event": event, "stage": run.stage, "by": f"{who['user']}@{who['host']}", **left_out}

@@ -327,13 +327,17 @@ class Host:
         """Turn what Paramiko and sockets raise on a lost connection into one error that names the host."""
         try:
             yield
-        except TimeoutError:
-            silence = f"no sign of life for {self._access.silence_timeout_s:g} s"
-            raise NotReached(silence, where=self.name, hint="is the host up?") from None
         except (paramiko.SSHException, EOFError, OSError) as error:
-            silent_s = self._connection.silent_s
-            lost = f"no sign of life for {silent_s:.0f} s" if silent_s else f"the connection was lost ({_words(error)})"
-            raise NotReached(lost, where=self.name, hint="deploy again") from None
+            raise self.lost(error) from None
+
+    def lost(self, error: Exception) -> NotReached:
+        """What to tell of a connection that ended with *error*."""
+        silent_s = self._connection.silent_s
+        if isinstance(error, TimeoutError) and not silent_s:
+            silent_s = self._access.silence_timeout_s
+        if silent_s:
+            return NotReached(f"no sign of life for {silent_s:.0f} s", where=self.name, hint="is the host up?")
+        return NotReached(f"the connection was lost ({_words(error)})", where=self.name, hint="deploy again")
 
 
 def _connection(address: str, config: Config, access: Access) -> Connection:

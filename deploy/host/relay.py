@@ -18,7 +18,7 @@ from pathlib import Path
 
 import paramiko
 
-from ..errors import ConnectionFailed, DeployError
+from ..errors import DeployError
 from . import remote_shell
 from .connection import Host
 
@@ -72,8 +72,7 @@ class Relay:
                 except DeployError as error:
                     self.error = error
                 except (OSError, EOFError, ValueError, paramiko.SSHException) as error:
-                    lost = f"the connection was lost ({error})"
-                    self.error = ConnectionFailed(lost, where=self._host.name, hint="deploy again")
+                    self.error = self._host.lost(error)
 
     def _serve(self, call: socket.socket) -> None:
         _, descriptors, _, _ = socket.recv_fds(call, 1, 3)
