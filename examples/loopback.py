@@ -67,12 +67,20 @@ class LoopbackHost:
 
     :param kind: ``openssh``, ``asyncssh``, or '' for the first of them that is there.
     :param listen: the address: 127.0.0.1, or 0.0.0.0 to be reached at every address of loopback.
+    :param startups: how many may be about to log in at once, as sshd's ``MaxStartups`` says it.
     """
 
     def __init__(
-        self, directory: Path, client: Client, port: int = 0, kind: str = "", listen: str = "127.0.0.1"
+        self,
+        directory: Path,
+        client: Client,
+        port: int = 0,
+        kind: str = "",
+        listen: str = "127.0.0.1",
+        startups: str = "100",
     ) -> None:
         self.listen = listen
+        self.startups = startups
         self.directory = directory
         self.port = port or free_port()
         self.kind = kind or ("openssh" if SSHD else "asyncssh")
@@ -151,7 +159,7 @@ StrictModes no
 PasswordAuthentication no
 PermitRootLogin prohibit-password
 MaxSessions 50
-MaxStartups 100
+MaxStartups {self.startups}
 LogLevel VERBOSE
 Subsystem sftp internal-sftp
 """

@@ -20,7 +20,8 @@ from ..errors import ConfigurationError, DeployError, Interrupted
 from ..fleet import parallel
 from ..fleet.lock import DeployLock
 from ..host import hostkeys
-from ..host.connection import Access, Host
+from ..host.connection import Host
+from ..host.login import Access
 from ..report import logs
 from ..report.console import Report, make
 from ..service import manager

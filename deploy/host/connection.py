@@ -6,14 +6,9 @@ The rest of the house knows neither Fabric's nor Paramiko's habits; what they ne
 from __future__ import annotations
 
 import contextlib
-import logging
-import re
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import paramiko
@@ -21,30 +16,12 @@ from fabric import Config, Connection
 from invoke.exceptions import CommandTimedOut, Failure
 
 from ..errors import ConnectionFailed, NotReached
-from . import handshakes, hostkeys, limits, privilege
+from . import limits, privilege
 from .bootstrap import quoted
-from .hearing import Heard, Say
-from .lifeline import HeardSocket, Lifeline
+from .hearing import Say
+from .login import Access, log_in, prepare, words
 from .session import Answer, Operations, Session
 from .spare import SpareChannel
-
-# Paramiko logs tracebacks of its own thread, which Python prints where nobody handles them; we say what happened.
-logging.getLogger("paramiko").addHandler(logging.NullHandler())
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """How hosts are reached; the same for all of a run.
-
-    :ivar parallel: how many hosts are worked on at once.
-    """
-
-    connect_timeout_s: float = 15
-    silence_timeout_s: float = 30
-    known_hosts: tuple[Path, ...] = hostkeys.DEFAULT_FILES
-    identity: str = ""
-    connect_attempts: int = 3
-    parallel: int = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +60,7 @@ class Host:
         self.python = python
         self._access = access
         self._config = config
-        self._connection = _connection(address, config, access)
+        self._connection = prepare(address, config, access)
         self._spare: SpareChannel = self._connection.spare
         self.deploy_user = deploy_user or self._connection.user
         self._sessions: dict[str, Session] = {}
@@ -124,7 +101,7 @@ class Host:
         """
         with self._mutex:
             if not self._connection.is_connected:
-                _log_in(self._connection, self.name, self._access)
+                log_in(self._connection, self.name, self._access)
 
     def close(self) -> None:
         self._sessions.clear()
@@ -337,132 +314,4 @@ class Host:
             silent_s = self._access.silence_timeout_s
         if silent_s:
             return NotReached(f"no sign of life for {silent_s:.0f} s", where=self.name, hint="is the host up?")
-        return NotReached(f"the connection was lost ({_words(error)})", where=self.name, hint="deploy again")
-
-
-def _connection(address: str, config: Config, access: Access) -> Connection:
-    own = config.clone(into=Config)
-    keys: dict[str, Any] = {**own.connect_kwargs}
-    keys.setdefault("channel_timeout", access.silence_timeout_s)
-    keys.setdefault("banner_timeout", access.connect_timeout_s)
-    keys.setdefault("auth_timeout", max(access.connect_timeout_s, 30))
-    if access.identity:
-        given = keys.get("key_filename") or []
-        keys["key_filename"] = [*([given] if isinstance(given, str) else given), access.identity]
-    own.connect_kwargs = {}
-    own.runners.update(remote=limits.OnHost, local=limits.Here)
-    timeout = int(access.connect_timeout_s) if own.timeouts.connect is None and "timeout" not in keys else None
-    more = {"config": own, "connect_kwargs": keys, "connect_timeout": timeout}
-    # Fabric knows no brackets; without them, an address is what known_hosts calls it.
-    if bracketed := _BRACKETED.fullmatch(address):
-        user, host, port = bracketed.groups()
-        return _Connection(host, user=user, port=int(port) if port else None, **more)
-    return _Connection(address, **more)
-
-
-_BRACKETED = re.compile(r"(?:(.+)@)?\[(.+)\](?::(\d+))?")
-
-
-class _Connection(Heard, Connection):  # type: ignore[misc]  # Fabric has no types
-    """Fabric's connection, whose commands find their channel open already."""
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self._set(spare=SpareChannel(super().create_session), heard=None, lifeline=None)
-
-    def create_session(self) -> paramiko.Channel:
-        self.open()
-        channel: paramiko.Channel = self.spare.take()
-        return channel
-
-    def open_gateway(self) -> HeardSocket:
-        self._set(heard=HeardSocket(super().open_gateway()))
-        heard: HeardSocket = self.heard
-        return heard
-
-    def dial(self, timeout_s: float) -> None:
-        """Connect, without logging in, where no gateway does it."""
-        self._set(heard=HeardSocket(_socket(self.host, self.port, timeout_s)))
-        self.connect_kwargs["sock"] = self.heard
-
-    def watch(self, silence_s: float) -> None:
-        """From now on, notice it when the other end is dead."""
-        self._set(lifeline=Lifeline(self.transport, self.heard, silence_s))
-
-    @property
-    def silent_s(self) -> float:
-        """How long it had been silent when it was given up; 0 where it was not."""
-        return self.lifeline.silent_s if self.lifeline else 0.0
-
-    def cut(self) -> None:
-        """Wake the thread that reads from it, so that closing does not wait for it."""
-        if self.heard is not None:
-            self.heard.cut()
-
-
-def _log_in(connection: Connection, name: str, access: Access) -> None:
-    """Open *connection* with checked host keys; attempts that may succeed a moment later are repeated.
-
-    :raises ConnectionFailed: unknown or changed key, or not let in.
-    :raises NotReached: nobody answers as an SSH server does.
-    """
-    address = f"{connection.host} port {connection.port}"
-    to = "" if name.strip("[]") in (connection.host, f"{connection.host}:{connection.port}") else f" to {address}"
-    for attempt in range(access.connect_attempts):
-        try:
-            _try_to_log_in(connection, name, access)
-            return
-        except paramiko.BadHostKeyException as error:
-            raise hostkeys.changed(name, error) from None
-        except paramiko.PasswordRequiredException:
-            raise ConnectionFailed(
-                "the private key has a passphrase",
-                where=name,
-                hint="add it to the agent (ssh-add), or --prompt-for-passphrase",
-            ) from None
-        except paramiko.AuthenticationException as error:
-            raise ConnectionFailed(
-                f"{connection.user} is not let in ({_words(error)})",
-                where=name,
-                hint=f"can you log in by hand?  ssh -p {connection.port} {connection.user}@{connection.host}",
-            ) from None
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            connection.client.close()
-            if attempt + 1 == access.connect_attempts or not handshakes.passing(error):
-                raise NotReached(f"cannot connect{to} ({_words(error)})", where=name, hint="is the host up?") from None
-        time.sleep(handshakes.pause_s(attempt))
-
-
-def _try_to_log_in(connection: Connection, name: str, access: Access) -> None:
-    client = connection.client
-    client._system_host_keys = hostkeys.load(access.known_hosts)
-    client.set_missing_host_key_policy(hostkeys.RefuseUnknown(name))
-    # Fabric would log in to a gateway by itself, with any host key.
-    if isinstance(connection.gateway, Connection) and not connection.gateway.is_connected:
-        _log_in(connection.gateway, connection.gateway.host, access)
-    server = connection.gateway if isinstance(connection.gateway, str) else connection.host
-    with handshakes.gate(server):
-        ours = isinstance(connection, _Connection)
-        if not connection.gateway:
-            if ours:
-                connection.dial(access.connect_timeout_s)
-            else:
-                connection.connect_kwargs["sock"] = _socket(connection.host, connection.port, access.connect_timeout_s)
-        connection.open()
-    if ours:
-        connection.watch(access.silence_timeout_s)
-    else:
-        connection.transport.set_keepalive(int(access.silence_timeout_s / 6))
-
-
-def _socket(host: str, port: int, timeout_s: float) -> socket.socket:
-    # Paramiko never sets TCP_NODELAY: without it each small request waits for the delayed acknowledgement of the last.
-    connected = socket.create_connection((host.strip("[]"), port), timeout=timeout_s)
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connected
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        return NotReached(f"the connection was lost ({words(error)})", where=self.name, hint="deploy again")

@@ -1,4 +1,4 @@
-"""How many logins one server is asked for at a time, and which failures of one are worth another attempt.
+"""How many logins one server is asked for at a time, and what a failed one means: nobody there, not now, or not us.
 
 An sshd that is configured as it comes drops some of the connections that are not logged in yet from the eleventh on
 (``MaxStartups 10:30:100``); a gateway in front of a hundred hosts meets all of theirs.
@@ -27,6 +27,9 @@ _PASSING = frozenset({errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, 
 _CUT_SHORT = ("protocol banner", "Negotiation failed", "No existing session")
 """What Paramiko says where a server hangs up before anybody could log in."""
 
+_SILENT = ("Timeout opening channel", "timed out", "Authentication timeout", "SSH session not active")
+"""What it says where a server, or a gateway, does not answer any more."""
+
 
 def gate(server: str) -> threading.BoundedSemaphore:
     """What is held while one logs in to *server*."""
@@ -48,6 +51,18 @@ def passing(error: BaseException) -> bool:
     if isinstance(error, EOFError):
         return True
     return isinstance(error, OSError) and _numbers(error) <= _PASSING and bool(_numbers(error))
+
+
+def unanswered(error: BaseException) -> bool:
+    """Whether nobody answered as an SSH server does: the host may be down.
+
+    A server that has no cipher in common with us answers. A private key that cannot be read is no fault of the host.
+    """
+    if isinstance(error, paramiko.ChannelException | paramiko.ProxyCommandFailure):
+        return True  # the gateway, or the command, did not get there
+    if isinstance(error, paramiko.SSHException):
+        return any(word in str(error) for word in (*_CUT_SHORT, *_SILENT))
+    return not isinstance(error, FileNotFoundError | PermissionError)
 
 
 def _numbers(error: OSError) -> set[int | None]:

@@ -12,7 +12,8 @@ import pytest
 from fabric import Config
 
 from deploy.errors import ConnectionFailed, NotReached
-from deploy.host.connection import Access, Host
+from deploy.host.connection import Host
+from deploy.host.login import Access
 from deploy.host.relay import relay
 from tests.fleet.conftest import Boot
 from tests.fleet.machines import Fleet, Machine
