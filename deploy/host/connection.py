@@ -142,7 +142,7 @@ class Host:
         user = user or self.deploy_user
         with self.lost_means_failed():
             channel = self._spare.take()
-            channel.settimeout(self._access.silence_timeout_s)
+            channel.settimeout(self._access.patience_s)
             if user == self.login:
                 channel.exec_command(quoted(command))
                 return channel
@@ -309,9 +309,9 @@ class Host:
 
     def lost(self, error: Exception) -> NotReached:
         """What to tell of a connection that ended with *error*."""
-        silent_s = self._connection.silent_s
-        if isinstance(error, TimeoutError) and not silent_s:
-            silent_s = self._access.silence_timeout_s
-        if silent_s:
+        if silent_s := self._connection.silent_s:
             return NotReached(f"no sign of life for {silent_s:.0f} s", where=self.name, hint="is the host up?")
+        if isinstance(error, TimeoutError):
+            what = f"its SSH server lives, but nothing else was heard for {self._access.patience_s:g} s"
+            return NotReached(what, where=self.name, hint="is the host too busy, or a file system gone?")
         return NotReached(f"the connection was lost ({words(error)})", where=self.name, hint="deploy again")

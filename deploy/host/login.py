@@ -37,6 +37,11 @@ class Access:
     connect_attempts: int = 3
     parallel: int = 30
 
+    @property
+    def patience_s(self) -> float:
+        """How long what runs on a host that lives may say nothing, where it should: a busy host takes long to begin."""
+        return 4 * self.silence_timeout_s
+
 
 def prepare(address: str, config: Config, access: Access) -> WatchedConnection:
     """Fabric's connection to *address*, not yet opened, that shares no list of keys with another one.
@@ -45,7 +50,7 @@ def prepare(address: str, config: Config, access: Access) -> WatchedConnection:
     """
     own = config.clone(into=Config)
     keys: dict[str, Any] = {**own.connect_kwargs}
-    keys.setdefault("channel_timeout", access.silence_timeout_s)
+    keys.setdefault("channel_timeout", access.patience_s)
     keys.setdefault("banner_timeout", access.connect_timeout_s)
     keys.setdefault("auth_timeout", max(access.connect_timeout_s, 30))
     if access.identity:
