@@ -358,7 +358,7 @@ def test_secrets_appear_nowhere(tmp_path: Path, fleet: Fleet, web: Machine, monk
         for word in shown.words:
             readers[word].add(shown.owner)
     # What runs here is this user's, who has read the file that they come from; on the host it is the deploy user's.
-    assert {name: readers[word] for name, word in words.items()} == {
+    may_read = {
         "variable": {os.getuid(), guestbook},
         "url": {os.getuid(), guestbook},
         "dotenv": {guestbook},
@@ -366,6 +366,9 @@ def test_secrets_appear_nowhere(tmp_path: Path, fleet: Fleet, web: Machine, monk
         "passphrase": set(),
         "laptop": {os.getuid()},
     }
+    for name, word in words.items():
+        assert readers[word] <= may_read[name], name
+    assert guestbook in readers[words["variable"]], "the watch sees what the host's processes know"
     assert web.read("/var/log/sudo.log").count("COMMAND=") > 5
     journal = web.run("journalctl --no-pager --all --output=export").stdout
     assert not [name for name, word in words.items() if word in journal]
