@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fabric import Config
@@ -10,6 +11,7 @@ from ..errors import DeployError, HookFailed, Locked, StagingFailed
 from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Answer
+from ..report import tally
 from ..source.snapshot import Snapshot
 from . import (
     activating,
@@ -155,13 +157,22 @@ def summary(run: Run, releases: activating.Releases, revision: str = "") -> None
 
     :param revision: of releases that the probe did not see yet.
     """
-    rows = []
+    alike: dict[tuple[str, str, str], list[str]] = {}
     for host, release in releases.items():
-        seconds = ", ".join(f"{phase} {spent:.1f}" for phase, spent in run.report.timeline.get(host.name, {}).items())
         known = run.facts[host]["releases"].get(release, {}).get("revision", revision)
-        rows.append([host.name, release, known, seconds])
+        alike.setdefault((release, known, "" if len(releases) >= tally.MANY else host.name), []).append(host.name)
+    rows = [[tally.who(names), release, known, _seconds(run, names)] for (release, known, _), names in alike.items()]
     run.report.table(["host", "release", "revision", "seconds by phase"], rows)
 
 
+def _seconds(run: Run, names: Sequence[str]) -> str:
+    """The phases of *names*, each with the seconds of the host that took longest."""
+    longest: dict[str, float] = {}
+    for name in names:
+        for phase, spent in run.report.timeline.get(name, {}).items():
+            longest[phase] = max(spent, longest.get(phase, 0.0))
+    return ", ".join(f"{phase} {spent:.1f}" for phase, spent in longest.items())
+
+
 def _names(run: Run) -> str:
-    return ", ".join(host.name for host in run.hosts)
+    return tally.some([host.name for host in run.hosts])

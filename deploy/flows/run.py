@@ -252,6 +252,7 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
     hosts = limited(host_settings, options.limit, stage)
     try:
         with terminable(), report:
+            report.gather([host.name for host in hosts])
             run = Run(settings, stage, directory, hosts, primary, host_settings, options, report)
             with run.closing:
                 yield run

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from ..masking import masked
+from .tally import MANY, Tally
 
 
 class Report:
@@ -24,24 +25,33 @@ class Report:
         self._mutex = threading.Lock()
         self.timeline: dict[str, dict[str, float]] = {}
         """Seconds by host and phase."""
+        self._tally: Tally | None = None
+
+    def gather(self, hosts: Sequence[str]) -> None:
+        """From now on, where *hosts* are many, what they say alike is told once."""
+        if len(hosts) >= MANY:
+            self._tally = Tally(hosts)
 
     def __enter__(self) -> Report:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        pass
+        self._tell()
 
     def phase(self, name: str) -> None:
         """A phase of the flow begins."""
-        self._line(f"== {name}")
+        self._tell()
+        self._show_phase(name)
 
     def say(self, text: str, host: str = "") -> None:
         """Something worth knowing."""
-        self._line(f"{host}: {text}" if host else text)
+        if not self._gathered(host, text, "said"):
+            self._show("said", text, host)
 
     def warn(self, text: str, host: str = "") -> None:
         """Something that does not stop the run."""
-        self.say(f"warning: {text}", host)
+        if not self._gathered(host, text, "warned"):
+            self._show("warned", text, host)
 
     def progress(self, text: str, host: str = "") -> None:
         """Something that is only of interest while it lasts."""
@@ -60,11 +70,27 @@ class Report:
             yield step
         except BaseException as error:
             self._record(phase, host, start)
-            self._ended(host, f"{phase} failed" if isinstance(error, Exception) else f"{phase} interrupted", False)
+            self._show("failed", f"{phase} failed" if isinstance(error, Exception) else f"{phase} interrupted", host)
             raise
         seconds = self._record(phase, host, start)
-        if step.outcome:
-            self._ended(host, f"{step.outcome} ({seconds:.1f} s)", True)
+        if self._tally and host in self._tally.hosts:
+            if self._tally.ended(phase, host, step.outcome, seconds):
+                self._tell(phase)
+        elif step.outcome:
+            self._show("ended", f"{step.outcome} ({seconds:.1f} s)", host)
+
+    def _gathered(self, host: str, text: str, kind: str) -> bool:
+        """Whether it is told later, with what others say."""
+        if self._tally and host in self._tally.hosts:
+            self._tally.said(host, text, kind)
+            return True
+        self._tell()
+        return False
+
+    def _tell(self, only: str | None = None) -> None:
+        """Tell what was gathered: of one phase, or all."""
+        for alike in self._tally.take(only) if self._tally else ():
+            self._show(alike.kind, alike.text, alike.who)
 
     def _record(self, phase: str, host: str, start: float) -> float:
         seconds = time.monotonic() - start
@@ -75,12 +101,21 @@ class Report:
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Columns of text."""
+        self._tell()
+        self._show_table(headers, rows)
+
+    def _show_phase(self, name: str) -> None:
+        self._line(f"== {name}")
+
+    def _show(self, kind: str, text: str, host: str) -> None:
+        """One line: of a step that ``ended`` or ``failed``, or of what was ``said`` or ``warned`` of."""
+        text = f"warning: {text}" if kind == "warned" else text
+        self._line(f"{host}: {text}" if host else text)
+
+    def _show_table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         widths = [max(len(row[index]) for row in [headers, *rows]) for index in range(len(headers))]
         for row in [headers, *rows]:
             self._write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-    def _ended(self, host: str, text: str, ok: bool) -> None:
-        self.say(text, host)
 
     def _line(self, text: str) -> None:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
@@ -124,7 +159,7 @@ class LiveReport(Report):
         from rich.live import Live
 
         self._console = Console(highlight=False)
-        self._now: dict[str, tuple[str, float]] = {}
+        self._now: dict[str, tuple[str, str, float]] = {}
         self._live = Live(console=self._console, get_renderable=self._draw, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> Report:
@@ -132,6 +167,7 @@ class LiveReport(Report):
         return self
 
     def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)
         self._live.stop()
 
     @contextmanager
@@ -142,39 +178,31 @@ class LiveReport(Report):
         finally:
             self._live.start()
 
-    def phase(self, name: str) -> None:
+    def _show_phase(self, name: str) -> None:
         from rich.text import Text
 
         self._console.print(Text(masked(name), style="bold"))
 
-    def say(self, text: str, host: str = "") -> None:
+    def _show(self, kind: str, text: str, host: str) -> None:
         from rich.text import Text
 
-        line = Text("  ")
-        if host:
-            line.append(f"{host}  ", style="cyan")
-        self._console.print(line.append(masked(text)))
-
-    def warn(self, text: str, host: str = "") -> None:
-        from rich.text import Text
-
-        line = Text("  ").append("! ", style="yellow").append(f"{host}  " if host else "", style="cyan")
+        line = Text("  ").append(*_MARKS[kind]).append(f"{host}  " if host else "", style="cyan")
         self._console.print(line.append(masked(text)))
 
     def progress(self, text: str, host: str = "") -> None:
-        _, since = self._now.get(host, ("", time.monotonic()))
-        self._now[host] = (masked(text), since)
+        phase, _, since = self._now.get(host, ("", "", time.monotonic()))
+        self._now[host] = (phase, masked(text), since)
 
     @contextmanager
     def step(self, phase: str, host: str) -> Iterator[Step]:
-        self._now[host] = (phase, time.monotonic())
+        self._now[host] = (phase, phase, time.monotonic())
         try:
             with super().step(phase, host) as step:
                 yield step
         finally:
             self._now.pop(host, None)
 
-    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def _show_table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         from rich import box
         from rich.table import Table
         from rich.text import Text
@@ -187,21 +215,33 @@ class LiveReport(Report):
             table.add_row(*(Text(masked(cell)) for cell in row))
         self._console.print(table)
 
-    def _ended(self, host: str, text: str, ok: bool) -> None:
-        from rich.text import Text
-
-        line = Text("  ").append("✓ " if ok else "✗ ", style="green" if ok else "red")
-        self._console.print(line.append(f"{host}  ", style="cyan").append(masked(text)))
-
     def _draw(self) -> Any:
         from rich.console import Group
         from rich.text import Text
 
         lines = []
-        for host, (text, since) in list(self._now.items()):
+        for who, text, since in self._phases() if self._tally else self._steps():
             seconds = time.monotonic() - since
-            lines.append(Text("  … ").append(f"{host}  ", style="cyan").append(f"{text}  {seconds:.0f} s"))
+            lines.append(Text("  … ").append(f"{who}  ", style="cyan").append(f"{text}  {seconds:.0f} s"))
         return Group(*lines)
+
+    def _steps(self) -> Iterator[tuple[str, str, float]]:
+        for host, (_, text, since) in list(self._now.items()):
+            yield host, text, since
+
+    def _phases(self) -> Iterator[tuple[str, str, float]]:
+        """A line for each phase, with the host that has been in it for longest."""
+        assert self._tally
+        phases: dict[str, list[tuple[float, str]]] = {}
+        for host, (phase, _, since) in list(self._now.items()):
+            phases.setdefault(phase, []).append((since, host))
+        for phase, hosts in phases.items():
+            since, longest = min(hosts)
+            done = f"{self._tally.done(phase)} of {len(self._tally.hosts)} done"
+            yield phase, f"{done}, {len(hosts)} at work, longest {longest}", since
+
+
+_MARKS = {"said": ("",), "warned": ("! ", "yellow"), "ended": ("✓ ", "green"), "failed": ("✗ ", "red")}
 
 
 def make() -> Report:
