@@ -19,14 +19,12 @@ from tests.fleet.machines import Fleet
 from . import bundling, figures, works
 from .rivals import Rivals
 
-PAGE = Path(__file__).resolve().parent.parent / "docs/benchmarks.rst"
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ours, plain Fabric and Capistrano.")
     parser.add_argument("--hosts", default="1,3", help="how many hosts get new code (default 1,3)")
     parser.add_argument("--runs", type=int, default=5, help="deploys of each kind (default 5; the slow works get 3)")
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {figures.PAGE.name}")
     arguments = parser.parse_args()
     counts = [int(word) for word in arguments.hosts.split(",")]
     rows: list[figures.Row] = []
@@ -37,7 +35,7 @@ def main() -> None:
     one, five, _ = os.getloadavg()
     print(f"\n{figures.text(rows)}\n\n" + "\n".join(notes) + f"\nload average at the end: {one:.1f} {five:.1f}")
     if arguments.write:
-        figures.write(PAGE, figures.rst(rows, notes))
+        figures.write(figures.PAGE, figures.rst(rows, notes))
 
 
 def _measure(

@@ -11,6 +11,7 @@ from statistics import median
 
 Work = Callable[[], object]
 
+PAGE = Path(__file__).resolve().parent.parent / "docs/benchmarks.rst"
 BEGIN = ".. The figures begin (python -m benchmarks --write)"
 END = ".. The figures end"
 HEADINGS = ("work", "ours", "plain Fabric", "Capistrano", "compared", "budget")
@@ -44,12 +45,18 @@ def timed(work: Work) -> float:
     return time.perf_counter() - start
 
 
-def in_turn(ways: Mapping[str, Work], runs: int, before: Work = lambda: None) -> dict[str, float]:
-    """The median of each way, measured A B C A B C ..., so that noise meets all of them."""
+def in_turn(
+    ways: Mapping[str, Work], runs: int, before: Work = lambda: None, before_each: Work = lambda: None
+) -> dict[str, float]:
+    """The median of each way, measured A B C A B C ..., so that noise meets all of them.
+
+    :param before: done before each round, and *before_each* before each way; neither is measured.
+    """
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(runs):
         before()
         for name, work in ways.items():
+            before_each()
             times[name].append(timed(work))
     return {name: median(values) for name, values in times.items()}
 
@@ -74,8 +81,12 @@ def against(work: str, times: Mapping[str, float], rival: str, limit: float) -> 
 
 def text(rows: Iterable[Row]) -> str:
     """The table for a terminal."""
-    lines = [HEADINGS, *(row.cells("MISSED") for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    return aligned(HEADINGS, [row.cells("MISSED") for row in rows])
+
+
+def aligned(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headings, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
@@ -83,16 +94,25 @@ def text(rows: Iterable[Row]) -> str:
 
 def rst(rows: Iterable[Row], notes: Sequence[str]) -> str:
     """The same for the documentation."""
-    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {' '.join(map(str, WIDTHS))}", ""]
-    for cells in (HEADINGS, *(row.cells("**missed**") for row in rows)):
+    table = listed(HEADINGS, WIDTHS, [row.cells("**missed**") for row in rows])
+    return f"{table}\n\n{noted(notes)}"
+
+
+def noted(notes: Sequence[str]) -> str:
+    return "\n".join(["Seen in the same run:", "", *(f"- {note}" for note in notes)])
+
+
+def listed(headings: Sequence[str], widths: Sequence[int], rows: Iterable[Sequence[str]]) -> str:
+    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {' '.join(map(str, widths))}", ""]
+    for cells in (headings, *rows):
         lines += [f"   {'* -' if not number else '  -'} {cell}".rstrip() for number, cell in enumerate(cells)]
-    return "\n".join([*lines, "", "Seen in the same run:", "", *(f"- {note}" for note in notes)])
+    return "\n".join(lines)
 
 
-def write(page: Path, content: str) -> None:
-    """Replace what stands between the two markers of *page*."""
-    around = re.compile(f"({re.escape(BEGIN)}\n).*?(\n{re.escape(END)})", re.DOTALL)
+def write(page: Path, content: str, begin: str = BEGIN, end: str = END) -> None:
+    """Replace what stands between two lines of *page*."""
+    around = re.compile(f"({re.escape(begin)}\n).*?(\n{re.escape(end)})", re.DOTALL)
     text, count = around.subn(lambda found: f"{found[1]}\n{content}\n{found[2]}", page.read_text())
     if count != 1:
-        raise SystemExit(f"{page} lacks the lines between which the figures belong:\n{BEGIN}\n{END}")
+        raise SystemExit(f"{page} lacks the lines between which the figures belong:\n{begin}\n{end}")
     page.write_text(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from . import handshakes, hostkeys, limits
 from .hearing import Heard
 from .lifeline import HeardSocket, Lifeline
 from .spare import SpareChannel
+from .transport import make_transport, open_socket
 
 # Paramiko logs tracebacks of its own thread, which Python prints where nobody handles them; we say what happened.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -53,6 +53,7 @@ def prepare(address: str, config: Config, access: Access) -> WatchedConnection:
     keys.setdefault("channel_timeout", access.patience_s)
     keys.setdefault("banner_timeout", access.connect_timeout_s)
     keys.setdefault("auth_timeout", max(access.connect_timeout_s, 30))
+    keys.setdefault("transport_factory", make_transport)
     if access.identity:
         given = keys.get("key_filename") or []
         keys["key_filename"] = [*([given] if isinstance(given, str) else given), access.identity]
@@ -89,7 +90,7 @@ class WatchedConnection(Heard, Connection):  # type: ignore[misc]  # Fabric has 
 
     def dial(self, timeout_s: float) -> None:
         """Connect, without logging in, where no gateway does it."""
-        self._set(heard=HeardSocket(_socket(self.host, self.port, timeout_s)))
+        self._set(heard=HeardSocket(open_socket(self.host, self.port, timeout_s)))
         self.connect_kwargs["sock"] = self.heard
 
     def watch(self, silence_s: float) -> None:
@@ -156,19 +157,14 @@ def _try_to_log_in(connection: Connection, name: str, access: Access) -> None:
             if ours:
                 connection.dial(access.connect_timeout_s)
             else:
-                connection.connect_kwargs["sock"] = _socket(connection.host, connection.port, access.connect_timeout_s)
+                connection.connect_kwargs["sock"] = open_socket(
+                    connection.host, connection.port, access.connect_timeout_s
+                )
         connection.open()
     if ours:
         connection.watch(access.silence_timeout_s)
     else:
         connection.transport.set_keepalive(int(access.silence_timeout_s / 6))
-
-
-def _socket(host: str, port: int, timeout_s: float) -> socket.socket:
-    # Paramiko never sets TCP_NODELAY: without it each small request waits for the delayed acknowledgement of the last.
-    connected = socket.create_connection((host.strip("[]"), port), timeout=timeout_s)
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connected
 
 
 def words(error: BaseException) -> str:

@@ -21,8 +21,10 @@ import paramiko
 from ..errors import DeployError
 from . import remote_shell
 from .connection import Host
+from .transport import PACKET
 
 CHUNK = 1 << 17
+"""Bytes that are read from the host at once."""
 
 
 class Relay:
@@ -99,7 +101,7 @@ class Relay:
     def _upload(self, source: int, channel: paramiko.Channel) -> None:
         # A connection that is cut is told by whoever reads from it.
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            while chunk := os.read(source, CHUNK):
+            while chunk := os.read(source, PACKET):
                 self.sent += len(chunk)
                 channel.sendall(chunk)
             channel.shutdown_write()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CheckFailed, DeployError
 from . import privilege
 from .bootstrap import program
+from .transport import PACKET
 
 if TYPE_CHECKING:
     from .connection import Host
@@ -192,8 +193,8 @@ class Session:
     def _send(self, parts: Iterable[bytes]) -> None:
         # sendall() of a large object copies what is left at each send, so it is given small pieces.
         for part in parts:
-            for start in range(0, len(part), CHUNK):
-                self._channel.sendall(part[start : start + CHUNK])
+            for start in range(0, len(part), PACKET):
+                self._channel.sendall(part[start : start + PACKET])
 
     def _read(self) -> dict[str, Any] | None:
         for line in self._lines():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sys
 import time
@@ -116,24 +117,28 @@ def receive(layout: Layout, identifier: str, files: list[list[Any]], stream: Any
         target = inside(partial, path)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         with open(descriptor, "wb") as output:
-            copy(stream, output, size)
+            digest = copy(stream, output, size)
             output.flush()
             os.fchmod(output.fileno(), 0o755 if executable else 0o644)
             os.utime(output.fileno(), ns=(modified, modified))
+            tree.remember(output.fileno(), digest)
     return {}
 
 
-def copy(stream: Any, output: Any, size: int) -> None:
-    """Copy exactly *size* bytes.
+def copy(stream: Any, output: Any, size: int) -> str:
+    """Copy exactly *size* bytes; their SHA-256, in hex.
 
     :raises Failure: the stream ended before.
     """
+    digest = hashlib.sha256()
     while size:
         chunk = stream.read(min(size, 1 << 18))
         if not chunk:
             raise Failure("the connection ended in the middle of a file", kind="cut")
+        digest.update(chunk)
         output.write(chunk)
         size -= len(chunk)
+    return digest.hexdigest()
 
 
 def finish_push(

@@ -152,10 +152,11 @@ def _write(target: str, executable: bool, stream: Any, size: int, modified: int)
 
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     with open(descriptor, "wb") as output:
-        copy(stream, output, size)
+        digest = copy(stream, output, size)
         output.flush()
         os.fchmod(output.fileno(), 0o755 if executable else 0o644)
         os.utime(output.fileno(), (modified, modified))
+        tree.remember(output.fileno(), digest)
 
 
 def _blobs(layout: Layout, commit: str, prefix: str) -> dict[str, str]:

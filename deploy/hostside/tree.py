@@ -53,6 +53,15 @@ def _known_digest(path: str, look: os.stat_result) -> str:
     return _read[key]
 
 
+def remember(descriptor: int, digest: str) -> None:
+    """What is in an open file that this process has just written: it need not be read again.
+
+    :param digest: of the bytes that were written; to be called when nothing of the file changes any more.
+    """
+    look = os.fstat(descriptor)
+    _read[look.st_dev, look.st_ino, look.st_size, look.st_mtime_ns] = digest
+
+
 def entry(root: str, path: str) -> Entry:
     """Look at one path below *root*.
 

@@ -191,3 +191,25 @@ def test_a_host_name_with_an_odd_port(project: Laptop, web: Machine) -> None:
         with one_login(project, web):
             project.fab("deploy")
         assert relay.connections == 1
+
+
+def test_the_cipher_is_the_quickest_that_both_ends_allow(project: Laptop, web: Machine) -> None:
+    """By the server's own log."""
+
+    def agreed(settings: str) -> str:
+        web.write("/etc/ssh/sshd_config.d/00-cipher.conf", f"LogLevel DEBUG1\n{settings}")
+        web.run("systemctl reload ssh")
+        project.version(f"over {settings}")
+        project.fab("push")
+        assert web.read("/srv/tiny/staged/version.txt") == f"over {settings}\n"
+        said = web.run("journalctl --no-pager -o cat -t sshd -t sshd-session").stdout
+        line = [line for line in said.splitlines() if "kex: client->server cipher: " in line][-1]
+        return line.partition("cipher: ")[2].split()[0]
+
+    project.reach(f"deploy@{web.address}", **with_key(project))
+    assert agreed("") == "aes128-gcm@openssh.com"
+    assert agreed("Ciphers aes256-ctr\n") == "aes256-ctr"
+    with (project.directory / "fabric.yaml").open("a") as configuration:
+        ciphers = "[aes128-gcm@openssh.com, aes256-gcm@openssh.com]"
+        configuration.write(f"connect_kwargs: {{disabled_algorithms: {{ciphers: {ciphers}}}}}\n")
+    assert agreed("# forbidden here\n") == "aes128-ctr"
