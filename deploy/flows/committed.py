@@ -35,12 +35,21 @@ def commit(run: Run) -> Commit:
     return _versions(run).look_up(_root(run), run.options.revision)
 
 
-def is_checked_out(run: Run) -> bool:
-    """Whether it is the commit that lies here, changes aside.
+def assert_checked_out(run: Run) -> None:
+    """What is built is built of the code that lies here: it has to be the commit that the command line names.
 
-    :raises ConfigurationError: there is no such commit.
+    :raises ConfigurationError: it is another one, or there is no such commit.
     """
-    return not run.options.revision or commit(run).id == git.look_up(_root(run), "").id
+    if not run.options.revision:
+        return
+    chosen, versions = commit(run), _versions(run)
+    if not versions.is_checked_out(_root(run), chosen):
+        lies = versions.look_up(_root(run), "").short
+        raise ConfigurationError(
+            f"deploy.build would build what is checked out here ({lies}), and {chosen.label} is to be deployed",
+            where="--revision",
+            hint=f"check {run.options.revision} out first, here or in a clone of its own, and deploy from there",
+        )
 
 
 def snapshot(run: Run) -> Snapshot:

@@ -14,7 +14,7 @@ from ..bundle.wheelhouse import default_root
 from ..config import Build
 from ..errors import BuildError
 from ..masking import masked
-from ..source import freshness, outputs
+from ..source import freshness
 from . import committed, here, hooking, pushing
 from .run import Options, Run, opened
 
@@ -38,6 +38,7 @@ def make(run: Run, *, force: bool = False) -> None:
 
     A dry run shows them.
 
+    :raises ConfigurationError: they would build another commit than the one that is to be deployed.
     :raises BuildError: one, or a hook, did not exit with 0, took too long, or did not make what it says; those after it
         did not run, and no host was touched.
     """
@@ -47,17 +48,14 @@ def make(run: Run, *, force: bool = False) -> None:
         run.report.say("nothing is built: --from names what is ready")
         return
     run.revision = pushing.revision(run)
+    if run.settings.build and run.settings.source.committed:
+        committed.assert_checked_out(run)
     hooking.reach(run, "before_build", {}, BuildError)
     _run_all(run, force=force)
     hooking.reach(run, "after_build", {}, BuildError)
 
 
 def _run_all(run: Run, *, force: bool) -> None:
-    if outputs.outputs(run.settings) and run.settings.source.committed and not committed.is_checked_out(run):
-        asked = run.options.revision
-        run.report.warn(
-            f"what is built is built of the code that lies here, and {asked} is deployed: check it out first"
-        )
     folder = default_root() / "builds" / _name(run.directory)
     log = Log(folder, run.stage)
     variables = {"DEPLOY_STAGE": run.stage, "DEPLOY_APP": run.settings.app, "DEPLOY_REVISION": run.revision}

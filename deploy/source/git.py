@@ -86,10 +86,15 @@ def _place(root: Path) -> tuple[Path, str]:
     return Path(top), prefix.rstrip("/")
 
 
+def is_checked_out(root: Path, commit: Commit) -> bool:
+    """Whether what lies below *root* is *commit*, changes aside."""
+    head = command.attempt(["git", "rev-parse", "--verify", "--quiet", "HEAD"], directory=root)
+    return head.stdout.decode().strip() == commit.id
+
+
 def uncommitted(root: Path, commit: Commit) -> int:
     """How many files below *root* are not as they are in *commit*, if that is what is checked out; else 0."""
-    head = command.attempt(["git", "rev-parse", "--verify", "--quiet", "HEAD"], directory=root)
-    if head.stdout.decode().strip() != commit.id:
+    if not is_checked_out(root, commit):
         return 0
     line = ["git", "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--", "."]
     return command.run(line, directory=root).count(b"\0")

@@ -57,10 +57,15 @@ def look_up(root: Path, revision: str) -> Commit:
     return Commit("hg", top, "" if prefix == "." else prefix, full, short, revision, int(moment.split()[0]))
 
 
+def is_checked_out(root: Path, commit: Commit) -> bool:
+    """Whether what lies below *root* is *commit*, changes aside; in the middle of a merge it is none."""
+    parents = command.run(["hg", "log", "--rev=parents()", "--template", "{node}\\n"], directory=root)
+    return parents.decode().split() == [commit.id]
+
+
 def uncommitted(root: Path, commit: Commit) -> int:
     """How many files below *root* are not as they are in *commit*, if that is what is checked out; else 0."""
-    parents = command.run(["hg", "log", "--rev=parents()", "--template", "{node}\\n"], directory=root)
-    if parents.decode().split() != [commit.id]:
+    if not is_checked_out(root, commit):
         return 0
     changed = ["--modified", "--added", "--removed", "--deleted", "--unknown"]
     return command.run(["hg", "status", *changed, "--print0", "."], directory=root).count(b"\0")

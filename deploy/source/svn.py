@@ -83,9 +83,23 @@ def _seconds(moment: str) -> int:
     return int(datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp())
 
 
+def is_checked_out(root: Path, commit: Commit) -> bool:
+    """Whether what lies below *root* is *commit*, changes aside.
+
+    A number names the whole repository at some time: it is the same tree as long as nothing in it was changed.
+    """
+    if not commit.asked:
+        return True
+    told = command.run(["svnversion", "--no-newline", "."], directory=root).decode()
+    if not told.rstrip("M").isdigit() or commit.id.rpartition("@")[0] != _told(["."], "url", root):
+        return False
+    last = "last-changed-revision"
+    return _told([commit.id], last, root) == _told(["."], last, root)
+
+
 def uncommitted(root: Path, commit: Commit) -> int:
     """How many files below *root* are not as they are in *commit*, if that is what is checked out; else 0."""
-    if commit.asked:
+    if not is_checked_out(root, commit):
         return 0
     lines = command.run([*_SVN, "status", "--ignore-externals", "."], directory=root).splitlines()
     return sum(1 for line in lines if line[:1] in b"ACDMR?!~" and line.strip())

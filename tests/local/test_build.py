@@ -78,11 +78,18 @@ def test_outputs_travel_beside_the_commit_that_does_not_hold_them(project: Local
 
     (project.directory / "version.txt").write_text("later\n")
     later = Git(project.directory).commit()
-    assert "what is built is built" not in project.fab("push", "--revision", later)
-    said = project.fab("push", "--revision", first[:7])
-    assert f"what is built is built of the code that lies here, and {first[:7]} is deployed" in said
-    assert f"here: built {first[:7]}\n" in said
-    assert (project.base / "staged/static").read_text() == "two"
+    assert f"here: built {later[:7]}\n" in project.fab("push", "--revision", later)
+    staged = (project.base / "staged").resolve()
+    (project.directory / "made").write_text("three")
+    for words in (("push",), ("deploy",), ("--dry", "deploy")):
+        said = project.fab(*words, "--revision", first, expect=2)
+        assert f"would build what is checked out here ({later[:7]}), and {first[:7]} is to be deployed" in said
+        assert "here: built" not in said
+    assert (project.base / "staged").resolve() == staged
+    assert (project.directory / "static").read_text() == "two"
+    Git(project.directory)("checkout", "--quiet", first)
+    project.fab("push", "--revision", first[:7])
+    assert (project.base / "staged/static").read_text() == "three"
     assert (project.base / "staged/version.txt").read_text() == "one\n"
 
 

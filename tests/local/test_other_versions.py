@@ -107,6 +107,52 @@ def test_hg_makes_the_release_that_a_stream_makes(project: LocalProject) -> None
     assert (project.directory / "library/.hg").exists()
 
 
+BUILDS = "  build: [echo once >> ../built]\n"
+
+
+def built(project: LocalProject) -> int:
+    return len((project.directory.parent / "built").read_text().split())
+
+
+@needs_hg
+def test_hg_builds_nothing_of_another_commit_than_is_deployed(project: LocalProject) -> None:
+    hg = Hg(project.directory)
+    first = hg.commit()
+    (project.directory / "version.txt").write_text("two\n")
+    second = hg.commit()
+    project.configure("hg", extra=BUILDS)
+    project.fab("push", "--revision", second)
+    said = project.fab("push", "--revision", first, expect=2)
+    assert f"would build what is checked out here ({second[:12]}), and {first[:12]} is to be deployed" in said
+    assert built(project) == 1
+    hg("update", "--quiet", first)
+    project.fab("push", "--revision", first)
+    assert built(project) == 2
+    assert (project.base / "staged/version.txt").read_text() == "one\n"
+
+
+@needs_svn
+def test_svn_builds_nothing_of_another_revision_than_is_deployed(project: LocalProject, tmp_path: Path) -> None:
+    svn = Svn(project.directory, tmp_path / "repository")
+    first = svn.commit()
+    (project.directory / "version.txt").write_text("two\n")
+    second = svn.commit()
+    svn("copy", "--quiet", "-m", "v1", f"{svn.url}/trunk", f"{svn.url}/tags/v1")
+    svn("update", "--quiet")
+    project.configure("svn, exclude: [fabric.yaml]", extra=BUILDS)
+    # Revisions are numbers of the whole repository: what nobody changed here since is the same under each of them.
+    for revision in (second, "HEAD"):
+        project.fab("push", "--revision", revision)
+    assert built(project) == 2
+    for revision, name in ((first, f"r{first} ({first})"), ("tags/v1", "(tags/v1)")):
+        said = project.fab("push", "--revision", revision, expect=2)
+        assert "would build what is checked out here" in said and f"{name} is to be deployed" in said
+    assert built(project) == 2
+    svn("update", "--quiet", "--revision", first)
+    project.fab("push", "--revision", first)
+    assert built(project) == 3
+
+
 @needs_hg
 def test_a_repository_of_hg_that_is_damaged_is_made_anew(project: LocalProject) -> None:
     hg = Hg(project.directory)
