@@ -101,6 +101,8 @@ class Svn:
             path = line[8:]
             if line.startswith("!"):
                 self("remove", "--quiet", f"{path}@")
+            elif line.startswith("A"):
+                continue  # svn has looked whether it is executable
             elif not (self.directory / path).is_symlink() and (self.directory / path).is_file():
                 wanted = os.access(self.directory / path, os.X_OK)
                 self("propset" if wanted else "propdel", "--quiet", "svn:executable", *["*"][:wanted], f"{path}@")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ _SETTINGS = {
     # No aliases, no changed defaults, no translation.
     "HGPLAIN": "1",
     "LC_MESSAGES": "C",
+    # svn turns names of files into this, and in cron's own locale it cannot write most of them.
+    "LC_CTYPE": "UTF-8" if sys.platform == "darwin" else "C.UTF-8",
 }
 
 

@@ -175,6 +175,25 @@ def test_a_repository_of_hg_that_is_damaged_is_made_anew(project: LocalProject) 
     assert "is secret, and hg pushes none" in project.fab("push", expect=2)
 
 
+@needs_hg
+def test_a_repository_of_hg_that_has_doubled_is_thrown_away_and_filled_again(project: LocalProject) -> None:
+    hg = Hg(project.directory)
+    hg.commit()
+    project.fab("deploy")
+    (project.directory / "large").write_bytes(os.urandom(20 << 20))
+    hg.commit()
+    project.fab("deploy")
+    assert not (project.base / "repo").exists(), "it is 16 MiB and more above twice what it was"
+    assert "nothing to change" in project.fab("deploy")
+    (project.directory / "version.txt").write_text("two\n")
+    hg.commit()
+    assert "MiB sent" in project.fab("deploy")
+    assert project.version == "two"
+    assert (project.base / "repo/.hg").is_dir(), "it has not doubled since it was made"
+    project.fab("rollback")
+    assert project.version == "one"
+
+
 @needs_svn
 def test_svn_deploys_change_revision_and_tag(project: LocalProject, tmp_path: Path) -> None:
     project.configure("svn, exclude: [fabric.yaml]")
