@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import secrets
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from fabric import Config
 
 from ..config import relative_to
 from ..config.basics import relative
-from ..errors import CheckFailed, ConfigurationError, DeployError, Interrupted, as_kind, by_host, combine
+from ..errors import CheckFailed, ConfigurationError, DeployError, as_kind, by_host, combine
 from ..fleet import parallel
 from ..host.connection import Host
 from ..hostside.sharedfiles import AT_MOST, MISSING, fingerprint
+from .editing import edited
 from .run import Options, Run, limited, opened
 
 
@@ -112,7 +108,7 @@ def edit(config: Config, options: Options, name: str, start: str) -> None:
             host.close()  # nobody knows how long it takes
         content = base64.b64decode(taken["content"])
         with run.report.paused():
-            changed = _edited(Path(name).name, content)
+            changed = _short(edited(Path(name).name, content), name)
         if changed == content and set(before.values()) == {taken["fingerprint"]}:
             run.report.say("nothing was changed")
             return
@@ -226,55 +222,3 @@ def _short(content: bytes, where: str) -> bytes:
     if len(content) > AT_MOST:
         raise ConfigurationError(f"has more than {AT_MOST >> 20} MiB; copy it by hand", where=where)
     return content
-
-
-def _edited(name: str, content: bytes) -> bytes:
-    """What a person makes of *content*; the copy is gone afterwards, whatever happens.
-
-    :raises ConfigurationError: there is no editor, or it failed.
-    """
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or shutil.which("vi")
-    if not editor:
-        raise ConfigurationError("no editor is known", where="EDITOR", hint="set VISUAL or EDITOR")
-    with _private_directory() as directory:
-        path = directory / name
-        path.touch(0o600, exist_ok=False)
-        path.write_bytes(content)
-        # A shell, because both variables may hold options; Ctrl-C is the editor's own.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            child = subprocess.Popen(
-                ["/bin/sh", "-c", f'{editor} "$@"', editor, str(path)],
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
-            try:
-                status = child.wait()
-            except BaseException:
-                child.terminate()
-                child.wait()
-                raise
-        finally:
-            signal.signal(signal.SIGINT, before)
-        if status in (-signal.SIGINT, 128 + signal.SIGINT):
-            raise Interrupted("interrupted; nothing was uploaded")
-        if status:
-            raise ConfigurationError(f"the editor failed (exit {status}); nothing was uploaded", where=editor)
-        return _read(path)
-
-
-@contextlib.contextmanager
-def _private_directory() -> Iterator[Path]:
-    """In memory where there is such a place; emptied, overwritten and removed at the end."""
-    places = [os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"]
-    place = next((each for each in places if each and os.access(each, os.W_OK | os.X_OK)), None)
-    directory = Path(tempfile.mkdtemp(prefix="fabric-wheelhouse-", dir=place))
-    try:
-        yield directory
-    finally:
-        for path in directory.rglob("*"):
-            with contextlib.suppress(OSError):
-                if path.is_file() and not path.is_symlink():
-                    size = path.stat().st_size
-                    with path.open("r+b") as stream:
-                        stream.write(bytes(size))
-        shutil.rmtree(directory)

@@ -91,8 +91,18 @@ def attempt(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) ->
     except Exception:
         import traceback
 
-        return {"crash": f"{name}: {traceback.format_exc()}"}
+        return {"crash": _without_secrets(layout, f"{name}: {traceback.format_exc()}")}
     return {"failure": {"what": expected.what, "hint": expected.hint, "kind": expected.kind}}
+
+
+def _without_secrets(layout: Layout, text: str) -> str:
+    """*text*, which may quote a value that somebody was at work on."""
+    from . import commands
+
+    try:
+        return commands.of_host(layout).text(text)
+    except OSError:
+        return text  # who cannot read the values was not at work on them
 
 
 # Each operation is named by the module that does it, which is imported only when it is asked for: a host program that

@@ -106,3 +106,23 @@ def test_an_edit_does_not_overwrite_what_somebody_else_changed_meanwhile(
     assert two[1].address in said
     assert two[1].read("/srv/tiny/shared/.env") == "theirs\n"
     assert "mine" not in two[0].read("/srv/tiny/shared/.env")
+
+    # A host that fails in the middle: it is said which are new, and the next edit brings all to the same.
+    (tmp_path / "here").mkdir(0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "here"))
+    for machine in two:
+        machine.write("/srv/tiny/shared/.env", "same\n", 0o640, "guestbook:guestbook")
+    two[1].run("chmod a-w /srv/tiny/shared")
+    monkeypatch.setenv("EDITOR", "sed -i s/same/other/")
+    failed = project.fab("shared.edit", ".env", expect=5).output
+    assert f".env is new on {two[0].address}, not on all hosts" in failed
+    assert f"{two[1].address}: permission denied: /srv/tiny/shared/.partial-.env." in failed
+    assert [machine.read("/srv/tiny/shared/.env") for machine in two] == ["other\n", "same\n"]
+    assert not list((tmp_path / "here").iterdir()), "the copy is destroyed, though it was not brought to all"
+    two[1].run("chmod u+w /srv/tiny/shared")
+    assert "--from HOST" in project.fab("shared.edit", ".env", expect=5).output
+    project.fab("shared.edit", ".env", "--from", two[0].address)
+    for machine in two:
+        assert machine.read("/srv/tiny/shared/.env") == "other\n"
+        assert machine.run("stat -c '%a %U' /srv/tiny/shared/.env").stdout.split() == ["640", "guestbook"]
+        assert machine.run("ls -A /srv/tiny/shared").stdout.split() == [".env"]

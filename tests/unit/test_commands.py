@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deploy.hostside import commands
+from deploy.hostside import commands, server
 from deploy.hostside.layout import Layout
 
 RELEASE = "20261124T080000Z-1f2e3d4"
@@ -104,6 +104,12 @@ def test_a_person_sees_the_same_environment_by_hand(layout: Layout) -> None:
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     assert said.splitlines()[0] == "hush hush"
     assert RELEASE in said
+
+
+def test_a_defect_of_the_host_program_quotes_no_value(layout: Layout, mocker: Any) -> None:
+    mocker.patch("deploy.hostside.layout.summary", side_effect=ValueError("what is hush hush?"))
+    outcome = server.attempt("records", layout, mocker.Mock(), {})
+    assert "ValueError: what is ***?" in outcome["crash"]
 
 
 def test_what_other_programs_say_is_masked_or_not_told(layout: Layout) -> None:
