@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.bundle import Target
+from deploy.bundle import Places, Target, Wheelhouse, create_bundle
 from deploy.bundle.build import Building, build
 from deploy.bundle.builders import zig
 from deploy.bundle.builders.container import container
@@ -165,38 +165,41 @@ def arm(tmp_path_factory: pytest.TempPathFactory, fleet: Fleet) -> Iterator[Path
 
 @pytest.mark.skipif(zig.program() is None, reason="ziglang is not installed")
 @pytest.mark.skipif(Zig().unfit(TRIXIE_ARM) != "", reason="no Python 3.13 with headers on this machine")
-def test_wheels_that_zig_built_for_aarch64_are_imported_there_module_by_module(arm: Path, tmp_path: Path) -> None:
+def test_a_bundle_for_aarch64_is_imported_there_module_by_module(arm: Path, tmp_path: Path) -> None:
     """Real source distributions: old setuptools, Cython, cffi with CMake and the stable ABI, C++ would take minutes."""
-    names = {
-        "crcmod==1.7": "crcmod._crcfunext",
-        "markupsafe==3.0.3": "markupsafe._speedups",
-        "msgpack==1.1.2": "msgpack._cmsgpack",
-        "regex==2025.11.3": "regex._regex",
-        "argon2-cffi-bindings==25.1.0": "_argon2_cffi_bindings._ffi",
-    }
-    modules = arm / "modules"
-    modules.mkdir()
-    for requirement in names:
-        source = downloaded(requirement)
-        made = build(source, TRIXIE_ARM, tmp_path / requirement, Building((Zig(),)))
-        with zipfile.ZipFile(made.wheel) as archive:
-            archive.extractall(modules)
-    cffi = downloaded("cffi==2.0.0", "--only-binary=:all:", "--python-version=3.13", "--platform=manylinux2014_aarch64")
-    with zipfile.ZipFile(cffi) as archive:
-        archive.extractall(modules)
-    tried = [*names.values(), "_cffi_backend"]
+    sources = ["crcmod==1.7", "markupsafe==3.0.3", "msgpack==1.1.2", "regex==2025.11.3", "argon2-cffi-bindings==25.1.0"]
+    files = {requirement: downloaded(requirement) for requirement in sources}
+    foreign = ("--only-binary=:all:", "--python-version=3.13", "--platform=manylinux2014_aarch64")
+    files["cffi==2.0.0"] = downloaded("cffi==2.0.0", *foreign)
+    lock = tmp_path / "requirements.txt"
+    lines = [
+        f"{requirement.partition('==')[0]} @ file://{file} --hash=sha256:{sha256(file)}\n"
+        for requirement, file in files.items()
+    ]
+    lock.write_text("".join(lines))
+
+    house = Wheelhouse(tmp_path / "wheelhouse")
+    bundle = create_bundle(lock, TRIXIE_ARM, wheelhouse=house, places=Places(ambient=True), building=Building((Zig(),)))
+
+    built = {wheel.name for wheel in bundle.manifest.wheels if wheel.origin.builder == "zig"}
+    assert built == {requirement.partition("==")[0] for requirement in sources}
+    compiled = []
+    for wheel in bundle.manifest.wheels:
+        with zipfile.ZipFile(bundle.path(wheel)) as archive:
+            archive.extractall(arm / "modules")
+            compiled += [name for name in archive.namelist() if name.endswith(".so")]
+    assert len(compiled) >= len(files)
+    assert all(name.endswith(("-aarch64-linux-gnu.so", ".abi3.so")) for name in compiled), compiled
+    modules = [name.partition(".")[0].replace("/", ".") for name in compiled]
     script = (
         "import importlib, platform, sys; sys.path.insert(0, '/modules');"
-        f"print(platform.machine(), *[importlib.import_module(name).__file__ for name in {tried}])"
+        f"print(platform.machine(), *[importlib.import_module(name).__file__ for name in {modules}])"
     )
     said = subprocess.run(
         ["chroot", arm, "/usr/bin/python3", "-c", script], capture_output=True, text=True, check=False
     )
     assert said.returncode == 0, said.stderr
-    machine, *files = said.stdout.split()
-    assert machine == "aarch64"
-    assert len(files) == len(tried)
-    assert all(file.endswith(("aarch64-linux-gnu.so", ".abi3.so")) for file in files)
+    assert said.stdout.split() == ["aarch64", *(f"/modules/{name}" for name in compiled)]
 
 
 def downloaded(requirement: str, *options: str) -> Path:

@@ -41,6 +41,35 @@ def test_pip_compile_writes_a_lock_file_that_makes_a_bundle(project: Project) ->
     assert "created: " in project.create()
 
 
+PYPROJECT = """\
+[project]
+name = "shop"
+version = "1.0"
+requires-python = ">=3.9"
+dependencies = ["one"]
+[project.optional-dependencies]
+fancy = ["two"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "tool"), [("local", "pip-compile"), pytest.param(FOREIGN, "uv pip compile", marks=needs_uv)]
+)
+def test_a_pyproject_is_locked_without_the_project_itself_and_with_its_extras(
+    project: Project, index: Index, target: str, tool: str
+) -> None:
+    (project.directory / "requirements.in").unlink()
+    (project.directory / "pyproject.toml").write_text(PYPROJECT)
+    project.target(target, index={"url": index.url})
+    assert f"by: {tool} " in project.fab("lock-requirements")
+    assert "one==1.0" in project.lock_text
+    assert "two" not in project.lock_text
+    assert "shop==" not in project.lock_text
+    project.target(target, "extras: [fancy],", index={"url": index.url})
+    project.fab("lock-requirements")
+    assert "two==1.0" in project.lock_text
+
+
 def test_what_is_locked_stays_until_an_upgrade_is_asked_for(project: Project, index: Index) -> None:
     (project.directory / "requirements.in").write_text("one\ntwo\n")
     project.fab("lock-requirements")
