@@ -75,8 +75,9 @@ def check(config: Config, options: Options) -> None:
         if lost:
             # What the others say is shown all the same; in the end it is told.
             run.hosts = [host for host in run.hosts if host not in lost]
-        probing.probe(run, also=["openssh"])
+        probing.probe(run, also=["foreign", "openssh"])
         probing.warn(run)
+        probing.warn_of_foreign(run)
         rights = parallel.each(run.hosts, probing.sudo_rights)
         mixed = parallel.each(run.hosts, lambda host: probing.mixing(run, host))
         problems = []

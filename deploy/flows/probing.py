@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,14 @@ def warn(run: Run) -> None:
     for host, facts in run.facts.items():
         for name, doubt in facts["shared_doubtful"]:
             run.report.warn(f"{host.base_path}/shared/{name} {doubt}", host.name)
+
+
+def warn_of_foreign(run: Run) -> None:
+    """Say what the deploy user will not be able to remove; it stops no deploy and fills the disk."""
+    for host, facts in run.facts.items():
+        for path, owner in facts["foreign"]:
+            remedy = f"sudo rm -r {shlex.quote(path)}, where no release needs it any more"
+            run.report.warn(f"{path} belongs to {owner} and cannot be removed with its release: {remedy}", host.name)
 
 
 def problems(run: Run, host: Host, facts: Mapping[str, Any]) -> list[str]:

@@ -112,15 +112,21 @@ def remove(path: str) -> None:
 
 
 def _remove_tree(path: str) -> None:
+    """
+    :raises OSError: the first thing that cannot be removed, after all else is.
+    """
+    problems: list[BaseException] = []
+
+    def note(error: BaseException) -> None:
+        if not isinstance(error, FileNotFoundError):
+            problems.append(error)
+
     if sys.version_info >= (3, 12):
-        shutil.rmtree(path, onexc=lambda _function, _path, error: _unless_gone(error))
+        shutil.rmtree(path, onexc=lambda _function, _path, error: note(error))
     else:
-        shutil.rmtree(path, onerror=lambda _function, _path, caught: _unless_gone(caught[1]))
-
-
-def _unless_gone(error: BaseException) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
+        shutil.rmtree(path, onerror=lambda _function, _path, caught: note(caught[1]))
+    if problems:
+        raise problems[0]
 
 
 def _make_writable(path: str) -> None:

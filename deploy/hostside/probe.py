@@ -57,14 +57,15 @@ def look(
 def ask(layout: Layout, also: Sequence[str]) -> dict[str, Any]:
     """What takes longer than the rest, and is asked only where somebody wants to know.
 
-    :param also: ``libraries`` (sonames that the loader finds), ``openssh`` (the version, '' for none), ``sudo`` (what
-        the user that asks may do: see :func:`questions.sudo`).
+    :param also: ``foreign`` (what cannot be removed: see :func:`ownership.foreign`), ``libraries`` (sonames that the
+        loader finds), ``openssh`` (the version, '' for none), ``sudo`` (what the user that asks may do: see
+        :func:`questions.sudo`).
     """
     if not also:
         return {}
     from . import questions
 
-    return {name: questions.QUESTIONS[name]() for name in also}
+    return {name: questions.QUESTIONS[name](layout) for name in also}
 
 
 def _unit_missing(service: dict[str, Any] | None) -> str:

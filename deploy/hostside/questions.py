@@ -8,7 +8,8 @@ import shutil
 import subprocess
 from typing import Any, Callable
 
-from . import loader
+from . import loader, ownership
+from .layout import Layout
 
 
 def openssh() -> str:
@@ -55,4 +56,9 @@ def _says(command: list[str]) -> str:
     return answer.stdout.decode(errors="replace")
 
 
-QUESTIONS: dict[str, Callable[[], Any]] = {"libraries": loader.libraries, "openssh": openssh, "sudo": sudo}
+QUESTIONS: dict[str, Callable[[Layout], Any]] = {
+    "foreign": ownership.foreign,
+    "libraries": lambda _: loader.libraries(),
+    "openssh": lambda _: openssh(),
+    "sudo": lambda _: sudo(),
+}

@@ -312,3 +312,29 @@ def test_of_two_deploys_at_once_one_runs(project: Project, web: Machine) -> None
     assert "nothing to change" in waited
     output, _ = first.communicate()
     assert first.returncode == 0, output
+
+
+def test_what_the_application_left_under_another_owner_is_in_nobodys_way(project: Project, web: Machine) -> None:
+    project.configure(keep_releases=1)
+    first = f"{project.base}/releases/{project.current(web)}"
+    for path in (first, f"{project.base}/shared/data"):
+        web.run(f"install -d -o nobody {path}/cache && install -o nobody -m 600 /dev/null {path}/cache/item")
+        web.run(f"install -o nobody -m 600 /dev/null {path}/file; install -d -o nobody {path}/empty")
+    said = project.fab("check").output
+    told = f"{first}/cache belongs to nobody and cannot be removed with its release: sudo rm -r {first}/cache"
+    assert told in said
+    assert said.count("belongs to nobody") == 1, "what goes with its release is not told, nor what stays in shared"
+
+    for version in ("two", "three"):
+        project.version(version)
+        project.fab("deploy")
+        assert project.serving(web)["version"] == version
+    remains = web.run(f"find {project.base}/releases -name cache -o -name file -o -name empty").stdout.split()
+    assert [path.rpartition("/")[2] for path in remains] == ["cache"]
+    assert f"permission denied: {remains[0]}" in project.fab("cleanup").output
+    assert f"sudo rm -r {remains[0]}" in project.fab("check").output
+
+    web.run(f"rm -r {remains[0]}")
+    assert "warning" not in project.fab("cleanup").output
+    assert len(web.run(f"ls -A {project.base}/releases").stdout.split()) == 1 + 1, "the live one and the former"
+    assert web.exists(f"{project.base}/shared/data/cache/item")

@@ -340,7 +340,7 @@ def test_only_what_is_asked_for_is_asked() -> None:
     from deploy.hostside.layout import Layout
 
     plain = probe.look(Layout("/srv/nowhere"), [], None)
-    assert not {"libraries", "openssh", "sudo"} & set(plain)
+    assert not {"foreign", "libraries", "openssh", "sudo"} & set(plain)
     asked = probe.look(Layout("/srv/nowhere"), [], None, ["openssh", "sudo"])
     assert {"openssh", "sudo"} <= set(asked)
     assert asked["sudo"] in ("", "none", "passwordless", "passwordless for some", "needs password")
