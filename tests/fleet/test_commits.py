@@ -12,11 +12,10 @@ import pytest
 
 from tests.fleet.machines import Fleet, Machine
 from tests.fleet.project import Project
-from tests.repositories import Git, Hg, Svn, needs_git, needs_hg, needs_svn
+from tests.repositories import Git, Hg, needs_git, needs_hg
 
 pytestmark = [pytest.mark.fleet, needs_git]
 
-STRATEGIES = ("stream", "rsync", "git")
 HG_ROUND_TRIPS = 26  # after the handshake; more than half are of hg itself, which asks for much before it pushes
 
 
@@ -36,69 +35,6 @@ def project(tmp_path: Path, fleet: Fleet, web: Machine) -> Project:
 @pytest.fixture
 def git(project: Project) -> Git:
     return Git(project.directory)
-
-
-def listing(machine: Machine, release: str) -> str:
-    """Everything in a release but what every release gets: kind, mode, target and content."""
-    told = "find . -path ./.venv -prune -o -path ./.release.json -prune -o -printf '%y %m %p %l\\0'"
-    return machine.run(
-        f"cd {release}/. && {told} | sort -z | tr '\\0' '\\n'; find . -type f ! -name .release.json -print0 | sort -z "
-        "| xargs -0 sha256sum"
-    ).stdout
-
-
-@pytest.mark.parametrize("suite", ["bullseye", "bookworm", "trixie"])
-@pytest.mark.parametrize("sudo", ["sudo", "direct"])
-def test_every_strategy_makes_the_same_release_at_every_change(
-    tmp_path: Path, fleet: Fleet, boot: Any, suite: str, sudo: str
-) -> None:
-    machine = boot(suite, "web1")
-    project = Project(tmp_path / "tiny", fleet, [machine])
-    git = Git(project.directory)
-    (project.directory / ".gitignore").write_text("fabric.yaml\n")
-    if sudo == "direct":
-        machine.authorize("guestbook")
-        machine.sudoers("")
-    user = "deploy" if sudo == "sudo" else "guestbook"
-    for strategy in STRATEGIES:
-        machine.run(f"install -d -o guestbook -g guestbook /srv/{strategy} /srv/{strategy}/shared")
-        machine.write(f"/srv/{strategy}/shared/.env", "", mode=0o600, owner="guestbook:guestbook")
-    odd = project.directory / "odd names"
-    odd.mkdir()
-    for name in ("-dash", "new\nline", "quote'\"", "ünïcode", "$(touch x)", os.fsdecode(b"latin-\xe9"), "ends "):
-        (odd / name).write_text(name, errors="surrogateescape")
-    (odd / "link").symlink_to("-dash")
-    (odd / "run").write_text("#!/bin/sh\n")
-    (odd / "run").chmod(0o775)
-
-    def look(change: str) -> None:
-        git.commit(change)
-        found = {}
-        for strategy in STRATEGIES:
-            project.configure(
-                base_path=f"/srv/{strategy}",
-                source={"strategy": strategy, "exclude": ["fabric.yaml"]},
-                stages={"production": {"hosts": [f"{user}@{machine.address}"]}},
-            )
-            project.fab("push")
-            found[strategy] = listing(machine, f"/srv/{strategy}/staged").replace(f"/srv/{strategy}", "/srv")
-        assert "serve.py" in found["git"]
-        for strategy, files in found.items():
-            assert files == found["git"], (change, strategy)
-
-    look("first")
-    project.version("two")
-    look("changed")
-    (odd / "-dash").unlink()
-    look("removed")
-    (project.directory / "version.txt").chmod(0o755)
-    look("mode")
-    (odd / "run").rename(odd / "renamed")
-    look("renamed")
-    said = project.fab("push").output
-    assert "holds this code already" in said
-    loose = machine.run("find /srv ! -type l -perm /022; find /srv -mindepth 2 ! -user guestbook").stdout
-    assert not loose, loose
 
 
 def test_sudo_with_a_password_carries_a_commit(project: Project, git: Git, web: Machine) -> None:
@@ -238,61 +174,6 @@ def test_releases_that_go_take_their_commits_with_them(project: Project, git: Gi
     assert project.serving(web)["version"] == "number 0"
     shutil.rmtree(project.directory / ".git")
     assert "is in no git repository" in project.fab("deploy", expect=2).output
-
-
-@needs_hg
-@needs_svn
-@pytest.mark.parametrize("sudo", ["sudo", "direct"])
-def test_mercurial_and_subversion_make_the_same_release(tmp_path: Path, fleet: Fleet, boot: Any, sudo: str) -> None:
-    machine = boot("bookworm-vcs", "web1")
-    project = Project(tmp_path / "tiny", fleet, [machine])
-    if sudo == "direct":
-        machine.authorize("guestbook")
-        machine.sudoers("")
-    user = "deploy" if sudo == "sudo" else "guestbook"
-    odd = project.directory / "odd names"
-    odd.mkdir()
-    for name in ("-dash", "quote'\"", "ünïcode", "$(touch x)", "ends "):
-        (odd / name).write_text(name)
-    (odd / "link").symlink_to("-dash")
-    (odd / "run").write_text("#!/bin/sh\n")
-    (odd / "run").chmod(0o775)
-    (project.directory / ".gitignore").write_text("fabric.yaml\n.hg\n.svn\n")
-    (project.directory / ".hgignore").write_text("^fabric.yaml$\n^.git/\n^.svn/\n")
-    git, hg = Git(project.directory), Hg(project.directory)
-    svn = Svn(project.directory, tmp_path / "repository")
-    svn("propset", "--quiet", "svn:global-ignores", ".git\n.hg\nfabric.yaml", ".")
-    strategies = ("hg", "svn", "git", "stream")
-    for strategy in strategies:
-        machine.run(f"install -d -o guestbook -g guestbook /srv/{strategy} /srv/{strategy}/shared")
-        machine.write(f"/srv/{strategy}/shared/.env", "", mode=0o600, owner="guestbook:guestbook")
-
-    def look(change: str) -> None:
-        git.commit(change)
-        hg.commit(change)
-        svn.commit(change)
-        found = {}
-        for strategy in strategies:
-            project.configure(
-                base_path=f"/srv/{strategy}",
-                source={"strategy": strategy, "exclude": ["fabric.yaml"]},
-                stages={"production": {"hosts": [f"{user}@{machine.address}"]}},
-            )
-            assert "not committed" not in project.fab("push").output
-            found[strategy] = listing(machine, f"/srv/{strategy}/staged").replace(f"/srv/{strategy}", "/srv")
-        assert "serve.py" in found["hg"]
-        for strategy, files in found.items():
-            assert files == found["hg"], (change, strategy)
-
-    look("first")
-    project.version("two")
-    (odd / "-dash").unlink()
-    (project.directory / "version.txt").chmod(0o755)
-    (odd / "run").rename(odd / "renamed")
-    look("changed, removed, mode, renamed")
-    loose = machine.run("find /srv ! -type l -perm /022; find /srv -mindepth 2 ! -user guestbook").stdout
-    assert not loose, loose
-    assert machine.run("hg -R /srv/hg/repo log -r tip -T {phase}").stdout == "draft"
 
 
 @needs_hg
