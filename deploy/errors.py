@@ -116,13 +116,13 @@ class MigrationFailed(DeployError):
 
 
 class RolledBack(DeployError):
-    """The new release failed after activation and the former one serves again."""
+    """The new release failed after activation, and the former one serves again where hosts had to go back."""
 
     exit_code = ExitCode.ROLLED_BACK
 
 
 class NotRolledBack(DeployError):
-    """The new release failed after activation and the former one could not be brought back."""
+    """The new release failed after activation, and the former one could not be brought back, or was not to be."""
 
     exit_code = ExitCode.NOT_ROLLED_BACK
 

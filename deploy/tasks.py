@@ -73,13 +73,24 @@ def _config(c: Any) -> Config:
 @task(
     klass=FleetTask,
     auto_shortflags=False,
-    help={**_LOCKING, **_SKIP, **_REVISION, **_FROM, "force": "Re-activate the live release where nothing changed."},
+    help={
+        **_LOCKING,
+        **_SKIP,
+        **_REVISION,
+        **_FROM,
+        "force": "Re-activate the live release where nothing changed.",
+        "retry": "Take up a deploy that failed or was cut off: what is staged is not sent again.",
+    },
 )
-def deploy(c, limit=None, lock_wait="0", revision=None, from_=None, force=False, skip_unreachable=False):  # type: ignore[no-untyped-def]
+def deploy(  # type: ignore[no-untyped-def]
+    c, limit=None, lock_wait="0", revision=None, from_=None, force=False, retry=False, skip_unreachable=False
+):
     """Bring code and dependencies to every host, switch, restart, and go back if it is not well."""
     from .flows.deploy import deploy as flow
 
-    flow(_config(c), _options(c, limit, lock_wait, revision, from_, skip=skip_unreachable), force=force)
+    if force and retry:
+        raise ConfigurationError("either everything anew, or what was left over; not both", where="--force --retry")
+    flow(_config(c), _options(c, limit, lock_wait, revision, from_, skip=skip_unreachable), force=force, retry=retry)
 
 
 @task(klass=FleetTask, auto_shortflags=False, help={**_LOCKING, **_SKIP})
@@ -199,12 +210,17 @@ def activate(c, limit=None, lock_wait="0", skip_unreachable=False):  # type: ign
     flow(_config(c), _options(c, limit, lock_wait, skip=skip_unreachable))
 
 
-@task(klass=FleetTask, auto_shortflags=False, aliases=("restart",), help={**_LOCKING, **_SKIP})
-def reboot_server(c, limit=None, lock_wait="0", skip_unreachable=False):  # type: ignore[no-untyped-def]
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    aliases=("restart",),
+    help={**_LOCKING, **_SKIP, "rolling": "Batch by batch; without it, all hosts at once."},
+)
+def reboot_server(c, limit=None, lock_wait="0", rolling=False, skip_unreachable=False):  # type: ignore[no-untyped-def]
     """Restart the application and prove that the live release runs and is well."""
     from .flows.steps import reboot_server as flow
 
-    flow(_config(c), _options(c, limit, lock_wait, skip=skip_unreachable))
+    flow(_config(c), _options(c, limit, lock_wait, skip=skip_unreachable), by_batch=rolling)
 
 
 @task(klass=FleetTask, auto_shortflags=False, help=_LOCKING)

@@ -11,6 +11,7 @@ from .code import Shared, Source
 from .hooking import Hook, Hooks
 from .loading import load
 from .models import HostSettings, Lock, Settings
+from .rolling import Canary, Rolling
 from .schema import json_schema
 from .services import Command, Health, Migrate, Service, Signal, Supervisor, Systemd, Touch
 from .stages import SECTION_KEYS, choose_stage, resolve
@@ -23,6 +24,7 @@ __all__ = [
     "BuildHost",
     "Builder",
     "Bundle",
+    "Canary",
     "Check",
     "Command",
     "Health",
@@ -34,6 +36,7 @@ __all__ = [
     "LocalBuilder",
     "Lock",
     "Migrate",
+    "Rolling",
     "Service",
     "Settings",
     "Shared",

@@ -17,6 +17,7 @@ from .checks import Check, SystemPackages
 from .code import Shared, Source
 from .environment import Environment
 from .hooking import Hooks
+from .rolling import Rollback, Rolling
 from .services import Health, Migrate, Service
 
 
@@ -52,6 +53,10 @@ class HostSettings(Model):
     def name(self) -> str:
         """The address without the user: what the host is called in reports and by ``--limit``."""
         return self.host.rpartition("@")[2]
+
+    def called(self, name: str) -> bool:
+        """Whether *name* means this host: with or without its user and its port."""
+        return name in (self.host, self.name, self.name.partition(":")[0])
 
 
 class Settings(Model):
@@ -116,6 +121,12 @@ class Settings(Model):
     migrate: Migrate | None = Field(None, description="Migration of the database.")
     service: Service | None = Field(None, description="What has to be restarted, and how.")
     health: Health | None = Field(None, description="How health is asked.")
+    rolling: Rolling = Field(Rolling(), description="In which batches hosts are switched.")
+    rollback: Rollback = Field(
+        "all",
+        description="Where a batch fails: it and those before it go back (`all`), it alone does (`batch`), or all is "
+        "left as it is (`off`).",
+    )
     hooks: Hooks = Field(Hooks(), description="Commands of your own at points of a deploy.")
     keep_releases: int = Field(5, description="Good releases that are kept.", ge=1)
     min_free_mb: int = Field(200, description="MiB that must be free on a host before a deploy starts.", ge=0)
@@ -148,6 +159,11 @@ class Settings(Model):
         if not NAME.fullmatch(value):
             raise ValueError("must be letters, digits, '.', '_' and '-'")
         return value
+
+    @field_validator("rollback", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return "off" if value is False else value  # what YAML makes of the word
 
     @field_validator("deploy_user")
     @classmethod
@@ -198,4 +214,16 @@ class Settings(Model):
             seen.add(key)
         if sum(host.primary for host in self.hosts) > 1:
             raise ValueError("hosts: only one may be primary")
+        return self
+
+    @model_validator(mode="after")
+    def _canaries(self) -> Settings:
+        canary = self.rolling.canary
+        unknown = [name for name in canary.hosts if not any(host.called(name) for host in self.hosts)] if canary else []
+        if unknown:
+            known = ", ".join(host.name for host in self.hosts)
+            raise ValueError(
+                f"rolling.canary.hosts: {', '.join(unknown)} is not in this stage; its hosts are: {known} "
+                "(set it in the stage that it belongs to)"
+            )
         return self

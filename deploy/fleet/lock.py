@@ -89,9 +89,9 @@ class DeployLock:
             raise Locked(failure.what, where=failure.where, hint=hint) from None
 
     def _acquire(self) -> None:
-        deadline = time.monotonic() + self._wait_s
+        deadline: float | None = None
         owner = {**whoami(), "pid": os.getpid(), "message": self._message}
-        told = prepared = False
+        prepared = False
         while True:
             try:
                 take = ("lock", {"token": self._token, "owner": owner, "expiry": self._expiry_s})
@@ -103,11 +103,12 @@ class DeployLock:
                     continue
                 if failure.kind != "locked":
                     raise
+                if deadline is None:
+                    deadline = time.monotonic() + self._wait_s
+                    if self._wait_s:
+                        self._say(f"{failure.what}; waiting up to {self._wait_s:g} s")
                 if time.monotonic() >= deadline:
                     raise Locked(failure.what, where=failure.where, hint=failure.hint) from None
-                if not told:
-                    self._say(f"{failure.what}; waiting up to {self._wait_s:g} s")
-                    told = True
                 time.sleep(min(1.0, max(0.05, deadline - time.monotonic())))
                 continue
             if dead := answer["taken_over"]:

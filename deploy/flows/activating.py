@@ -1,4 +1,4 @@
-"""The switch: `current` to the release, restart, health and proof; back to the former release where that fails."""
+"""The switch of hosts at once: `current` to the release, restart, health and proof; and what is recorded of it."""
 
 from __future__ import annotations
 
@@ -9,58 +9,47 @@ from typing import Any
 from ..errors import DeployError, Interrupted, NotRolledBack, RolledBack, because, combine
 from ..fleet import parallel
 from ..host.connection import Host
+from ..host.session import Operations
 from . import hooking
-from .restarting import look, restart, restart_and_look
+from .restarting import restart_and_look
+from .reverting import revert
 from .run import Run
 
 Releases = Mapping[Host, str]
 
+Outcome = tuple[Mapping[Host, object], Mapping[Host, DeployError]]
+"""The hosts that are well, and what failed on the others."""
 
-def activate(run: Run, releases: Releases) -> None:
-    """Switch, restart and look, on all hosts in parallel; all go back if one fails.
 
-    :raises RolledBack: it failed, the former releases serve again.
-    :raises NotRolledBack: it failed, and some host could not be brought back.
+def switch_and_restart(run: Run, releases: Releases) -> Outcome:
+    """Switch, restart and look, on all hosts in parallel.
+
+    :raises DeployError: a hook failed.
     """
-    try:
-        _switch_and_restart(run, releases)
-    except (KeyboardInterrupt, Interrupted) as interrupt:
-        run.report.warn("interrupted while activating: going back to the former release")
-        told = revert(run, releases, DeployError("interrupted"))
-        raise Interrupted(f"interrupted; {told}") from interrupt
-    except DeployError as cause:
-        raise gone_back(run, releases, cause) from None
-
-
-def gone_back(run: Run, releases: Releases, cause: DeployError) -> DeployError:
-    """Bring all hosts back from *releases*; what to tell of it.
-
-    :raises NotRolledBack: some host could not be brought back.
-    """
-    run.report.warn("going back to the former release")
-    told = revert(run, releases, cause)
-    kept = f"the failed release is kept for inspection ({', '.join(sorted(set(releases.values())))})"
-    return because(RolledBack, f"{cause.what}; {told}", cause, hint=kept)
-
-
-def _switch_and_restart(run: Run, releases: Releases) -> None:
     hosts = list(releases)
     if hooking.any_at(run, "after_activate", "before_restart"):
-        parallel.each(hosts, lambda host: switch(run, host, releases[host]))
+        _, failures = parallel.attempt(hosts, lambda host: switch(run, host, releases[host]))
+        if failures:
+            return {}, failures
         hooking.reach(run, "after_activate", releases, DeployError)
-        _restart_with_hooks(run, releases)
-        return
-    parallel.each(hosts, lambda host: _activate_one(run, host, releases[host]))
-    if served := _served(run, releases):
+        return restart_with_hooks(run, releases)
+    well, failures = parallel.attempt(hosts, lambda host: _activate_one(run, host, releases[host]))
+    if not failures and (served := _served(run, releases)):
         hooking.reach(run, "after_restart", served, DeployError)
+    return well, failures
 
 
-def _restart_with_hooks(run: Run, releases: Releases) -> None:
+def restart_with_hooks(run: Run, releases: Releases) -> Outcome:
+    """Restart and look, on all hosts in parallel.
+
+    :raises DeployError: a hook failed.
+    """
     if served := _served(run, releases):
         hooking.reach(run, "before_restart", served, DeployError)
-    parallel.each(list(releases), lambda host: restart_and_look(run, host, releases[host]))
-    if served:
+    well, failures = parallel.attempt(list(releases), lambda host: restart_and_look(run, host, releases[host]))
+    if served and not failures:
         hooking.reach(run, "after_restart", served, DeployError)
+    return well, failures
 
 
 def _served(run: Run, releases: Releases) -> Releases:
@@ -74,74 +63,51 @@ def _activate_one(run: Run, host: Host, release: str) -> None:
 
 
 def reboot(run: Run, live: Releases, unproven: Releases) -> None:
-    """Restart and look, on all hosts in parallel.
+    """Restart and look, on all hosts at once.
 
     :param unproven: of *live*, the releases that never were good: these go back where it fails.
     """
     try:
-        _restart_with_hooks(run, live)
+        _, failures = restart_with_hooks(run, live)
+        if failures:
+            raise combine(list(failures.values()))
     except Interrupted:
         raise
     except DeployError as cause:
         if not unproven:
-            stays = f"the live release was good before, so it stays; {run.fab('rollback')} goes to the one before it"
-            raise because(NotRolledBack, cause.what, cause, hint=stays) from None
+            raise because(NotRolledBack, cause.what, cause, hint=stays(run)) from None
         told = revert(run, unproven, cause)
         raise because(RolledBack, f"{cause.what}; {told}", cause) from None
 
 
-def switch(run: Run, host: Host, release: str) -> None:
-    """Point `current` at *release*; nothing is restarted."""
-    with run.report.step("activate", host.name) as step:
-        host.call("activate", identifier=release)
-        step.outcome = f"current is {release}"
+def stays(run: Run) -> str:
+    """What to do where a release that was good before does not come up again."""
+    return f"the live release was good before, so it stays; {run.fab('rollback')} goes to the one before it"
 
 
-def revert(run: Run, releases: Releases, cause: DeployError) -> str:
-    """Bring every host back to what served before; what was done, in words.
+def gone_back(run: Run, releases: Releases, cause: DeployError) -> DeployError:
+    """Bring all hosts back from *releases* at once; what to tell of it.
 
-    :param cause: why.
     :raises NotRolledBack: some host could not be brought back.
     """
-    done, failures = parallel.attempt(list(releases), lambda host: _revert_one(run, host, releases[host], cause.line))
-    if failures:
-        second = combine(list(failures.values()))
-        back = (because(DeployError, f"going back: {each.what}", each) for each in second.parts or (second,))
-        raise NotRolledBack(
-            "the former release could not be brought back",
-            hint=f"look at it with {run.fab('status')}, then {run.fab('deploy')} or {run.fab('rollback')}",
-            parts=(*(cause.parts or (cause,)), *back),
-        )
-    return "the former release serves again" if any(done.values()) else "the former release serves on"
+    run.report.warn("going back to the former release")
+    return rolled_back(cause, releases, revert(run, releases, cause))
 
 
-def _revert_one(run: Run, host: Host, release: str, reason: str) -> bool:
-    """Whether *host* had to be switched back."""
-    with run.report.step("roll back", host.name) as step:
-        records = host.call("records")
-        judge_bad = ("judge", {"identifier": release, "verdict": "bad", "reason": reason})
-        if records["live"] != release:
-            if release in records["releases"]:
-                host.batch([judge_bad])
-            return False
-        former = _former(run, host, release) or records["rollback"]
-        host.batch([judge_bad])
-        if not former:
-            raise DeployError("there is no former release to go back to", where=host.name)
-        host.call("activate", identifier=former)
-        restart(run, host, former, insist=True)
-        look(run, host, former)
-        host.call("judge", identifier=former, verdict="good", reason="")
-        step.outcome = f"back on {former}"
-        return True
+def rolled_back(cause: DeployError, releases: Releases, told: str) -> DeployError:
+    """What to say where all went back that had to."""
+    kept = f"the failed release is kept for inspection ({', '.join(sorted(set(releases.values())))})"
+    return because(RolledBack, f"{cause.what}; {told}", cause, hint=kept)
 
 
-def _former(run: Run, host: Host, release: str) -> str:
-    """What served when the run began, if it may be gone back to."""
-    facts = run.facts.get(host, {})
-    live = facts.get("live", "")
-    state = facts.get("releases", {}).get(live, {}).get("state", "")
-    return live if live != release and state in ("live", "good") else ""
+def switch(run: Run, host: Host, release: str, first: Operations = ()) -> None:
+    """Point `current` at *release*; nothing is restarted.
+
+    :param first: what the host does just before it.
+    """
+    with run.report.step("activate", host.name) as step:
+        host.batch([*first, ("activate", {"identifier": release})])
+        step.outcome = f"current is {release}"
 
 
 def settle(run: Run, releases: Releases, entry: dict[str, Any], *, clean: bool) -> None:

@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from fabric import Config
 
-from ..errors import DeployError, HookFailed, Locked, StagingFailed
-from ..fleet import parallel
+from ..errors import DeployError, HookFailed, Locked
 from ..host.connection import Host
-from ..host.session import Answer
 from ..report import tally
 from ..source.snapshot import Snapshot
 from . import (
     activating,
     auditing,
     bundling,
-    checking,
     fitting,
     hooking,
-    installing,
     making,
     matching,
-    migrating,
     plan,
     probing,
     pushing,
+    rolling,
+    staging,
     steps,
 )
 from .bundling import Bundles
 from .run import Options, Run, opened
+from .staging import Staging
 
 
-def deploy(config: Config, options: Options, *, force: bool) -> None:
-    """Bring the stage to the code and the lock file as they lie here.
+def deploy(config: Config, options: Options, *, force: bool, retry: bool = False) -> None:
+    """Bring the stage to the code and the lock file as they lie here; hosts that are there already are left alone.
 
-    :param force: re-activate the live release where there is nothing to change.
+    :param force: re-activate the live release where there is nothing to change; else a new one for all hosts.
+    :param retry: take up what an earlier run left staged, instead of making a new release.
     """
     with opened(config, options) as run, hooking.on_failure(run):
         making.make(run)
         code = pushing.snapshot(run)
         run.revision = code.revision
-        run.report.phase(f"deploy {run.settings.app} {code.revision} to {run.stage}: {_names(run)}")
+        run.report.phase(f"deploy {run.settings.app} {code.revision} to {run.stage}: {_names(run.hosts)}")
         pushing.tell(run, code)
         run.connect()
         with run.locked(f"deploy {code.revision}"):
@@ -51,10 +49,11 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
             matching.warn(run)
             if options.dry:
                 fitting.verify(run, bundling.all_known(run))
-                _show(run, code)
+                _show(run, code, retry=retry)
                 return
             bundles = bundling.create(run)
-            if all(plan.unchanged(run, host, code.digest, bundles[host].manifest.digest) for host in run.hosts):
+            hosts = staging.changing(run, code, bundles)
+            if not hosts:
                 if not force:
                     activating.put_away(run)
                     live = ", ".join(sorted({run.facts[host]["live"] for host in run.hosts}))
@@ -62,71 +61,30 @@ def deploy(config: Config, options: Options, *, force: bool) -> None:
                     return
                 _reactivate(run)
                 return
-            fitting.verify(run, bundles)
-            auditing.gate(run, (bundle.manifest for bundle in bundles.values()))
-            releases = dict.fromkeys(run.hosts, stage(run, code, bundles))
-            _activate(run, releases)
-            summary(run, releases, code.revision)
-            hooking.reach(run, "after_deploy", releases, HookFailed)
+            _deploy(run, code, bundles, run.hosts if force else hosts, retry=retry)
 
 
-def stage(run: Run, code: Snapshot, bundles: Bundles) -> str:
-    """A complete release on every host, and the database migrated; nothing that serves is touched.
-
-    Whatever fails, the release is removed from every host again.
-    """
-    steps.preparing_needed(run)
-    release = pushing.new_identifier(run, code)
+def _deploy(run: Run, code: Snapshot, bundles: Bundles, hosts: list[Host], *, retry: bool) -> None:
+    alone = plan.live(run, (host for host in run.hosts if host not in hosts))
+    for host, live in alone.items():
+        run.report.say(f"left alone: {live} is live and good", host.name)
+    fitting.verify(run, bundles)
+    auditing.gate(run, (bundle.manifest for bundle in bundles.values()))
+    order = staging.choose(run, code, bundles, hosts, retry=retry)
     try:
-        _stage_all(run, code, bundles, release)
-        if run.primary in run.hosts:
-            migrating.migrate(run, release)
-        elif run.settings.migrate:
-            run.report.warn(f"not migrated: the primary host {run.primary.name} is not within --limit")
-        hooking.reach(run, "before_activate", dict.fromkeys(run.hosts, release), StagingFailed)
+        staging.stage(run, code, bundles, order)
     except BaseException as error:
-        pushing.discard(run, run.hosts, release)
-        _remember(run, release, error)
+        _remember(run, order.release, error)
         raise
-    return release
-
-
-def _stage_all(run: Run, code: Snapshot, bundles: Bundles, release: str) -> None:
-    releases = dict.fromkeys(run.hosts, release)
-    hooking.reach(run, "before_push", releases, StagingFailed)
-    if hooking.any_at(run, "after_push", "before_deps"):
-        # A hook between the two waits for all hosts, so the dependencies cannot be asked for behind the code.
-        pushing.push(run, code, release)
-        hooking.reach(run, "after_push", releases, StagingFailed)
-        hooking.reach(run, "before_deps", releases, StagingFailed)
-        installing.update_deps(run, bundles, releases)
-    else:
-        _push_and_install(run, code, bundles, release)
-    hooking.reach(run, "after_deps", releases, StagingFailed)
-
-
-def _push_and_install(run: Run, code: Snapshot, bundles: Bundles, release: str) -> None:
-    way = pushing.choose(run)
-
-    def stage_one(host: Host) -> dict[str, Any]:
-        asked: list[Answer] = []
-        pushing.push_one(
-            run,
-            host,
-            code,
-            release,
-            way,
-            behind=lambda: asked.append(installing.ask(run, host, bundles[host], release)),
-        )
-        return installing.install(run, host, bundles[host], release, asked[-1])
-
-    checking.judge(run, *parallel.attempt(run.hosts, stage_one))
+    _activate(run, order.releases)
+    summary(run, order.releases, code.revision)
+    hooking.reach(run, "after_deploy", order.releases, HookFailed, alone=alone)
 
 
 def _reactivate(run: Run) -> None:
     """Restart what is live and good, and look again; it stays good whatever comes of it."""
-    live = {host: str(run.facts[host]["live"]) for host in run.hosts}
-    activating.reboot(run, live, {})
+    live = plan.live(run, run.hosts)
+    rolling.restart(run, live, {})
     activating.settle(run, live, steps.entry(run, "deploy --force"), clean=True)
     summary(run, live)
 
@@ -135,7 +93,7 @@ def _activate(run: Run, releases: activating.Releases) -> None:
     run.assert_locked()
     entry = steps.entry(run, "deploy")
     try:
-        activating.activate(run, releases)
+        rolling.activate(run, releases)
     except DeployError as error:
         _remember(run, ", ".join(sorted(set(releases.values()))), error)
         raise
@@ -147,9 +105,19 @@ def _remember(run: Run, release: str, error: BaseException) -> None:
         activating.record_failure(run, {**steps.entry(run, "deploy"), "release": release}, error)
 
 
-def _show(run: Run, code: Snapshot) -> None:
+def _show(run: Run, code: Snapshot, *, retry: bool) -> None:
     run.report.say("dry run: nothing is touched")
-    plan.show_deploy(run, code, pushing.new_identifier(run, code))
+    targets = bundling.targets(run)
+    known = {host: bundle for host in run.hosts if (bundle := bundling.known(run, targets[host]))}
+    made = len(known) == len(run.hosts)
+    hosts = staging.changing(run, code, known) if made else run.hosts
+    alone = plan.live(run, (host for host in run.hosts if host not in hosts))
+    for host, live in alone.items():
+        run.report.say(f"would be left alone: {live} is live and good", host.name)
+    if hosts:
+        new = Staging(pushing.new_identifier(run, code), hosts)
+        order = staging.choose(run, code, known, hosts, retry=retry) if made else new
+        plan.show_deploy(run, code, order.releases, order.empty, alone)
 
 
 def summary(run: Run, releases: activating.Releases, revision: str = "") -> None:
@@ -174,5 +142,5 @@ def _seconds(run: Run, names: Sequence[str]) -> str:
     return ", ".join(f"{phase} {spent:.1f}" for phase, spent in longest.items())
 
 
-def _names(run: Run) -> str:
-    return tally.some([host.name for host in run.hosts])
+def _names(hosts: list[Host]) -> str:
+    return tally.some([host.name for host in hosts])

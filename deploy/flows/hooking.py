@@ -41,6 +41,9 @@ Releases = Mapping[Host, str]
 WITHOUT_A_RELEASE = ("before_push", "on_failure")
 """Points at which the release has no directory yet, or none any more."""
 
+BY_BATCH = ("after_activate", "before_restart", "after_restart")
+"""Points that each batch reaches by itself."""
+
 ERROR_AT_MOST = 500
 """How much of the error a hook is told."""
 
@@ -71,7 +74,12 @@ def _at(run: Run, point: str) -> Sequence[Hook | FunctionHook]:
 
 
 def reach(
-    run: Run, point: str, releases: Releases, kind: type[DeployError], also: Mapping[str, str] | None = None
+    run: Run,
+    point: str,
+    releases: Releases,
+    kind: type[DeployError],
+    also: Mapping[str, str] | None = None,
+    alone: Releases | None = None,
 ) -> None:
     """Run what is to run at *point*, one after another: first the configured commands, then functions.
 
@@ -80,16 +88,18 @@ def reach(
     :param releases: the hosts, and the release that it is about on each.
     :param kind: what a failure is.
     :param also: further variables for commands.
+    :param alone: hosts that had it before and are left alone: what is for the primary host alone runs there, too.
     :raises DeployError: of *kind*; one failed, and those after it did not run. A lost connection is told as such.
     """
     run.begun.update(releases)
     for hook in _at(run, point):
+        its = {**(alone or {}), **releases} if hook.where == "primary" else releases
         if run.options.dry:
-            _show(run, point, hook, releases)
+            _show(run, point, hook, its)
         elif hook.where == "local":
-            _here(run, point, hook, releases, kind, also or {})
+            _here(run, point, hook, its, kind, also or {})
         else:
-            _there(run, point, hook, releases, kind, also or {})
+            _there(run, point, hook, its, kind, also or {})
 
 
 def _there(
@@ -244,8 +254,10 @@ def variables(release: Release, point: str) -> dict[str, str]:
 def _hosts(run: Run, point: str, hook: Hook | FunctionHook, releases: Releases) -> list[Host]:
     if hook.where == "hosts":
         return list(releases)
+    if point in BY_BATCH and run.primary in run.hosts and run.primary not in releases:
+        return []  # it is in another batch, or is left alone
     if run.primary not in releases:
-        run.report.warn(f"{point} is not run: the primary host {run.primary.name} is not within this run")
+        run.report.warn(f"{point} is not run: the primary host {run.primary.name} takes no part in this run")
         return []
     return [run.primary]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..bundle import Target, targetfile
@@ -10,7 +11,7 @@ from ..errors import DeployError
 from ..host.connection import Host
 from ..service import manager
 from ..source.snapshot import Snapshot
-from . import bundling, commands, hooking, pushing
+from . import bundling, commands, hooking, passage, pushing
 from .run import Run
 
 
@@ -20,6 +21,11 @@ def unchanged(run: Run, host: Host, tree: str, bundle: str) -> bool:
     record: Mapping[str, Any] = facts["releases"].get(facts["live"], {})
     wanted = {"state": "good", "tree": tree, "bundle": bundle, "shared": pushing.shared(run)}
     return all(record.get(key) == value for key, value in wanted.items())
+
+
+def live(run: Run, hosts: Iterable[Host]) -> dict[Host, str]:
+    """What serves on *hosts*, as the probe found it."""
+    return {host: str(run.facts[host]["live"]) for host in hosts}
 
 
 def show_setup(run: Run) -> None:
@@ -51,10 +57,14 @@ def _show_upload(run: Run, host: Host, bundle: Any) -> None:
     run.report.say(f"would upload {len(missing)} wheels ({size / (1 << 20):.1f} MiB)", host.name)
 
 
-def show_push(run: Run, code: Snapshot, release: str) -> None:
+def show_push(run: Run, code: Snapshot, release: str, empty: Sequence[Host]) -> None:
+    """What would be pushed where.
+
+    :param empty: the hosts that have nothing of the release yet.
+    """
     releases = dict.fromkeys(run.hosts, release)
     hooking.reach(run, "before_push", releases, DeployError)
-    for host in run.hosts:
+    for host in empty:
         record = run.facts[host]["releases"].get(run.facts[host]["live"], {})
         same = "the same code as the live release" if record.get("tree") == code.digest else f"revision {code.revision}"
         if code.commit and pushing.carried(run, host, code.commit):
@@ -80,6 +90,14 @@ def show_activation(run: Run, releases: Mapping[Host, str]) -> None:
     hooking.reach(run, "after_activate", releases, DeployError)
 
 
+def show_batches(run: Run, releases: Mapping[Host, str], *, canary: bool) -> None:
+    """The batches in their order, where there are several."""
+    found = passage.divide(run, releases, canary=canary)
+    if len(found) > 1:
+        for batch in found:
+            run.report.say(passage.title(run, batch, len(found)))
+
+
 def _show_switch(run: Run, releases: Mapping[Host, str]) -> None:
     for host, release in releases.items():
         run.report.say(f"would switch current from {run.facts[host]['live'] or 'nothing'} to {release}", host.name)
@@ -87,6 +105,7 @@ def _show_switch(run: Run, releases: Mapping[Host, str]) -> None:
 
 def show_going_back(run: Run, releases: Mapping[Host, str]) -> None:
     """A rollback's switch and restart: they have no hooks of their own."""
+    show_batches(run, releases, canary=False)
     _show_switch(run, releases)
     _show_restart(run, releases)
 
@@ -110,14 +129,22 @@ def _show_restart(run: Run, releases: Mapping[Host, str]) -> None:
             run.report.say(f"would ask {health.url} for up to {health.timeout:g} s", host.name)
 
 
-def show_deploy(run: Run, code: Snapshot, release: str) -> None:
-    """All of it, in the order in which it would happen."""
-    releases = dict.fromkeys(run.hosts, release)
-    show_push(run, code, release)
+def show_deploy(
+    run: Run, code: Snapshot, releases: Mapping[Host, str], empty: list[Host], alone: Mapping[Host, str]
+) -> None:
+    """All of it, in the order in which it would happen.
+
+    :param releases: the same release for each host of the run that is not left *alone*.
+    :param empty: the hosts that have nothing of it yet.
+    """
+    hosts, release = list(releases), next(iter(releases.values()))
+    show_push(replace(run, hosts=hosts), code, release, empty)
     hooking.reach(run, "before_deps", releases, DeployError)
     show_bundles(run, bundling.targets(run).values())
     hooking.reach(run, "after_deps", releases, DeployError)
-    show_migration(run, release)
+    if run.primary in hosts:
+        show_migration(replace(run, hosts=hosts), release)
+    show_batches(run, releases, canary=True)
     show_activation(run, releases)
     show_restart(run, releases)
-    hooking.reach(run, "after_deploy", releases, DeployError)
+    hooking.reach(run, "after_deploy", releases, DeployError, alone=alone)

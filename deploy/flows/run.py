@@ -329,18 +329,13 @@ def limited(hosts: Mapping[Host, HostSettings], limit: str, stage: str) -> list[
     wanted = [name.strip() for name in limit.split(",") if name.strip()]
     if not wanted:
         return list(hosts)
-
-    def names(host: Host) -> set[str]:
-        settings = hosts[host]
-        return {settings.host, settings.name, settings.name.partition(":")[0]}
-
-    unknown = [name for name in wanted if not any(name in names(host) for host in hosts)]
+    unknown = [name for name in wanted if not any(each.called(name) for each in hosts.values())]
     if unknown:
         known = ", ".join(settings.name for settings in hosts.values())
         raise ConfigurationError(
             f"{', '.join(unknown)} is not in stage {stage}; its hosts are: {known}", where="--limit"
         )
-    return [host for host in hosts if names(host) & set(wanted)]
+    return [host for host, each in hosts.items() if any(map(each.called, wanted))]
 
 
 def plain(value: Any) -> Any:

@@ -23,6 +23,9 @@ from . import (
     preparing,
     probing,
     pushing,
+    reverting,
+    rolling,
+    staging,
 )
 from .run import Options, Run, opened
 
@@ -84,9 +87,9 @@ def push(config: Config, options: Options) -> None:
             if all(_pushed(run, host, code.digest) for host in run.hosts):
                 run.report.say(f"nothing to push: {_staged(run, run.hosts[0])} holds this code already")
             elif options.dry:
-                plan.show_push(run, code, pushing.new_identifier(run, code))
+                plan.show_push(run, code, pushing.new_identifier(run, code), run.hosts)
             else:
-                preparing_needed(run)
+                staging.preparing_needed(run)
                 release = pushing.new_identifier(run, code)
                 hooking.reach(run, "before_push", dict.fromkeys(run.hosts, release), StagingFailed)
                 pushing.push(run, code, release)
@@ -116,13 +119,6 @@ def _pushed(run: Run, host: Host, digest: str) -> bool:
     return record.get("tree") == digest and record.get("shared") == pushing.shared(run)
 
 
-def preparing_needed(run: Run) -> None:
-    """Set up the hosts that are not."""
-    lacking = [host for host in run.hosts if run.facts[host]["base"]["lacking"]]
-    if lacking:
-        preparing.prepare(run, lacking)
-
-
 def update_deps(config: Config, options: Options) -> None:
     """Upload the missing wheels, make the venv, and complete the pushed release."""
     with opened(config, options) as run, hooking.on_failure(run):
@@ -142,7 +138,7 @@ def update_deps(config: Config, options: Options) -> None:
             bundles = bundling.create(run)
             fitting.verify(run, bundles)
             auditing.gate(run, (bundle.manifest for bundle in bundles.values()))
-            preparing_needed(run)
+            staging.preparing_needed(run)
             releases = {host: _incomplete(run, host, bundles[host].manifest.digest) for host in run.hosts}
             if staged:
                 hooking.reach(run, "before_deps", staged, StagingFailed)
@@ -229,7 +225,7 @@ def _switch(run: Run, staged: activating.Releases) -> None:
     _, failures = parallel.attempt(list(staged), lambda host: activating.switch(run, host, staged[host]))
     if failures:
         cause = combine(list(failures.values()))
-        activating.revert(run, staged, cause)
+        reverting.revert(run, staged, cause)
         raise cause
     try:
         hooking.reach(run, "after_activate", staged, DeployError)
@@ -241,8 +237,11 @@ def _watched(run: Run, host: Host) -> bool:
     return run.service(host) is not None or run.health(host) is not None
 
 
-def reboot_server(config: Config, options: Options) -> None:
-    """Restart the application, then look whether it is well; a release that never was goes back."""
+def reboot_server(config: Config, options: Options, *, by_batch: bool) -> None:
+    """Restart the application, then look whether it is well; a release that never was goes back.
+
+    :param by_batch: batch by batch; else all hosts at once.
+    """
     with opened(config, options) as run, hooking.on_failure(run):
         run.connect()
         with run.locked("reboot-server"):
@@ -252,10 +251,12 @@ def reboot_server(config: Config, options: Options) -> None:
             if without:
                 raise CheckFailed(f"no release is live on {', '.join(without)}", hint=run.fab("deploy"))
             if options.dry:
+                if by_batch:
+                    plan.show_batches(run, live, canary=False)
                 plan.show_restart(run, live)
                 return
             unproven = {host: name for host, name in live.items() if _record(run, host, name).get("state") != "good"}
-            activating.reboot(run, live, unproven)
+            (rolling.restart if by_batch else activating.reboot)(run, live, unproven)
             if unproven:
                 activating.settle(run, unproven, entry(run, "reboot-server"), clean=False)
                 hooking.reach(run, "after_deploy", unproven, HookFailed)

@@ -216,10 +216,12 @@ def activate(layout: Layout, identifier: str) -> dict[str, Any]:
 
 
 def judge(layout: Layout, identifier: str, verdict: str, reason: str = "") -> dict[str, Any]:
-    """Record what a release turned out to be: ``good`` or ``bad``."""
+    """Record what a release turned out to be: ``good`` or ``bad``; or ``staged`` again, where that is not known."""
     records = Records(layout)
     records.update(identifier, state=verdict, judged=now(), reason=reason)
     records.save()
+    if verdict == "staged" and records.live != identifier:
+        disk.link_atomically(f"releases/{identifier}", layout.path("staged"))
     return {"state": verdict}
 
 

@@ -31,7 +31,7 @@ REMEDIES = {
     ExitCode.STAGING: "Read the message (disk, damaged wheel, rsync, an import or a module), then deploy again.",
     ExitCode.MIGRATION: "Mend the migration and deploy again. What it changed in the database before it failed stays.",
     ExitCode.HOOK: "Run by hand what the hook (``after_deploy``, ``after_rollback``) left undone; see the message.",
-    ExitCode.INTERRUPTED: "Deploy again; what had been begun was taken back on the hosts that were in reach.",
+    ExitCode.INTERRUPTED: "Deploy again; what had been begun was taken back where hosts were in reach (:doc:`fleets`).",
 }
 
 

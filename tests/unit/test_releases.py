@@ -115,6 +115,18 @@ def test_a_bad_release_is_never_activated_again(layout: Layout) -> None:
         releases.activate(layout, "r2")
 
 
+def test_a_release_that_was_left_before_it_was_known_is_staged_again(layout: Layout) -> None:
+    deploy(layout, "r1")
+    deploy(layout, "r2", verdict="")
+    releases.activate(layout, "r1")
+    releases.judge(layout, "r2", "staged", "interrupted")
+    found = summary(layout)
+    assert (found["live"], found["staged"], found["rollback"]) == ("r1", "r2", "")
+    assert releases.expendable(Records(layout), keep=1) == []
+    releases.activate(layout, "r2")
+    assert summary(layout)["staged"] == ""
+
+
 def test_a_run_that_died_between_switch_and_record_is_reconciled(layout: Layout) -> None:
     deploy(layout, "r1")
     push(layout, "r2")
