@@ -17,6 +17,7 @@ from .checks import Check, SystemPackages
 from .code import Shared, Source
 from .hooking import Hook, Hooks
 from .models import HostSettings, Lock, Settings
+from .rolling import Canary, Rolling
 from .services import Command, Health, Migrate, Signal, Supervisor, Systemd, Touch
 from .spelling import nearly
 from .stages import SECTION_KEYS, resolve
@@ -122,7 +123,7 @@ _PARTS: dict[str, type[Model]] = {
     "bundle": Bundle, "audit": Audit, "ignore": Ignore, "index": Index,
     "target": TargetSettings, "hosts": HostSettings, "builders": Builder,
     "hooks": Hooks, **dict.fromkeys(Hooks.model_fields, Hook),
-    "host": BuildHost, "container": BuildContainer, **_MANAGERS,
+    "host": BuildHost, "container": BuildContainer, "rolling": Rolling, "canary": Canary, **_MANAGERS,
 }  # fmt: skip
 
 

@@ -390,7 +390,7 @@ def test_an_interrupt_of_a_hook_takes_back_what_was_begun(project: LocalProject,
     begun, told, late = tmp_path / "begun", tmp_path / "told", tmp_path / "late"
     hook = {"command": f"touch {begun}; sleep 20; touch {late}", "where": where}
     on_failure = {"command": f"echo $DEPLOY_EXIT_CODE > {told}", "where": "local"}
-    configure(project, {"after_deps": [hook], "on_failure": [on_failure]})
+    configure(project, {"before_deps": [hook], "on_failure": [on_failure]})
     process = subprocess.Popen(
         [FAB, "deploy"], cwd=project.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,

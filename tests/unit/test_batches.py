@@ -94,6 +94,8 @@ def test_every_host_is_in_one_batch(hosts: list[str], batch: Any, count: int) ->
         ({"canary": {"count": 1, "pause": -3}}, "deploy.rolling.canary.pause"),
         ({"batch": "half", "canary": {"count": 1}}, "half is two batches"),
         ({"order": "random"}, "deploy.rolling.order"),
+        ({"batsh": 1}, "deploy.rolling.batsh: unknown key; did you mean batch?"),
+        ({"canary": {"cuont": 1}}, "deploy.rolling.canary.cuont: unknown key; did you mean count?"),
     ],
 )
 def test_a_wrong_value_is_told_with_what_is_right(rolling: dict[str, Any], said: str) -> None:
