@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -57,10 +58,39 @@ def look_up(root: Path, revision: str) -> Commit:
 
 def _checked_out(root: Path) -> Commit:
     """The working copy as it was checked out; after a commit without an update it is of several revisions (`4:5`)."""
-    told = command.run(["svnversion", "--no-newline", "."], directory=root).decode()
+    told = _version(root)
     number = told.rstrip("MSP")
     url, time = _told(["."], "url", root), _told(["."], "last-changed-date", root)
     return Commit("svn", root, "", f"{url}@{number}", f"r{number.rpartition(':')[2]}", "", _seconds(time))
+
+
+def _version(root: Path) -> str:
+    """What the working copy is: `4`, `4:5` where it is of several revisions, with letters where it was changed.
+
+    :raises BuildError: svn cannot say; a name that is not UTF-8, which it cannot hold, is told.
+    """
+    result = command.attempt(["svnversion", "--no-newline", "."], directory=root)
+    if result.returncode and (odd := _unspeakable(root)):
+        raise BuildError(
+            f"Subversion cannot hold the name {odd!r}, which is not UTF-8",
+            where=str(root),
+            hint="rename it, or set deploy.source.strategy: auto, which sends what lies there",
+        )
+    if result.returncode:
+        raise BuildError(f"svnversion failed (exit {result.returncode})", where=str(root), output=command.said(result))
+    return result.stdout.decode()
+
+
+def _unspeakable(root: Path) -> bytes:
+    """The first path below *root* that is not UTF-8; empty where all are."""
+    for above, directories, names in os.walk(os.fsencode(root)):
+        directories[:] = sorted(name for name in directories if name != b".svn")
+        for name in sorted([*directories, *names]):
+            try:
+                name.decode()
+            except UnicodeDecodeError:
+                return os.path.relpath(above + b"/" + name, os.fsencode(root))
+    return b""
 
 
 def _place(root: Path, revision: str) -> list[str]:
@@ -90,7 +120,7 @@ def is_checked_out(root: Path, commit: Commit) -> bool:
     """
     if not commit.asked:
         return True
-    told = command.run(["svnversion", "--no-newline", "."], directory=root).decode()
+    told = _version(root)
     if not told.rstrip("M").isdigit() or commit.id.rpartition("@")[0] != _told(["."], "url", root):
         return False
     last = "last-changed-revision"
