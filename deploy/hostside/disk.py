@@ -156,13 +156,23 @@ def is_set_aside(name: str) -> bool:
 
 
 def discard(directory: str, name: str) -> None:
-    """Remove ``directory/name`` so that a kill half-way leaves something that is recognised as unfinished."""
+    """Remove ``directory/name`` so that a kill half-way leaves something that is recognised as unfinished.
+
+    Where others own something in it that cannot be removed, it is set aside: the name is free in any case.
+    """
     path = os.path.join(directory, name)
     partial = os.path.join(directory, PARTIAL + name)
     if os.path.lexists(path):
-        remove(partial)
+        _put_away(partial)
         os.rename(path, partial)
-    remove(partial)
+    _put_away(partial)
+
+
+def _put_away(path: str) -> None:
+    try:
+        remove(path)
+    except PermissionError:
+        set_aside(*os.path.split(path))
 
 
 def replace_directory(made: str, path: str) -> None:
@@ -182,7 +192,7 @@ def finished(directory: str) -> list[str]:
 
 
 def sweep(directory: str) -> list[str]:
-    """Remove what an earlier run left unfinished in *directory*, but for what was set aside; the names that went."""
+    """Put away what an earlier run left unfinished in *directory*, but for what was set aside; the names that went."""
     swept = []
     try:
         names = os.listdir(directory)
@@ -190,7 +200,7 @@ def sweep(directory: str) -> list[str]:
         return []
     for name in names:
         if name.startswith(PARTIAL) and not is_set_aside(name):
-            remove(os.path.join(directory, name))
+            _put_away(os.path.join(directory, name))
             swept.append(name)
     return swept
 

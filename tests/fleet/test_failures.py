@@ -327,16 +327,24 @@ def test_what_the_application_left_under_another_owner_is_in_nobodys_way(project
     assert told in said
     assert said.count("belongs to nobody") == 1, "what goes with its release is not told, nor what stays in shared"
 
+    # The same in a release that never serves.
+    project.version("sick")
+    left = "cd $DEPLOY_RELEASE_PATH && install -d -o nobody theirs && install -o nobody /dev/null theirs/item"
+    project.configure(hooks={"after_push": [{"command": left, "sudo": True}]}, migrate={"command": "false"})
+    project.fab("deploy", expect=10)
+    project.configure(hooks={}, migrate={"command": "true"})
     for version in ("two", "three"):
         project.version(version)
         project.fab("deploy")
         assert project.serving(web)["version"] == version
-    remains = web.run(f"find {project.base}/releases -name cache -o -name file -o -name empty").stdout.split()
-    assert [path.rpartition("/")[2] for path in remains] == ["cache"]
-    assert f"permission denied: {remains[0]}" in project.fab("cleanup").output
-    assert f"sudo rm -r {remains[0]}" in project.fab("check").output
+    names = "-name cache -o -name theirs -o -name file -o -name empty"
+    remains = web.run(f"find {project.base}/releases {names}").stdout.split()
+    assert sorted(path.rpartition("/")[2] for path in remains) == ["cache", "theirs"]
+    assert f"permission denied: {project.base}/releases/.partial-" in project.fab("cleanup").output
+    said = project.fab("check").output
+    assert all(f"sudo rm -r {path}" in said for path in remains)
 
-    web.run(f"rm -r {remains[0]}")
+    web.run(f"rm -r {' '.join(remains)}")
     assert "warning" not in project.fab("cleanup").output
     assert len(web.run(f"ls -A {project.base}/releases").stdout.split()) == 1 + 1, "the live one and the former"
     assert web.exists(f"{project.base}/shared/data/cache/item")

@@ -154,6 +154,26 @@ def test_what_cannot_be_removed_is_told_of_and_is_in_nobodys_way(layout: Layout,
     wait_until(lambda: len(removal.pending(layout)) == 1)
 
 
+def test_what_a_failed_run_left_and_nobody_may_remove_does_not_hold_up_the_next(layout: Layout, mocker: Any) -> None:
+    remove = disk.remove
+
+    def denied(path: str) -> None:
+        if os.path.lexists(path) and "theirs" in path:
+            raise PermissionError(1, "Operation not permitted", path)
+        remove(path)
+
+    mocker.patch("deploy.hostside.disk.remove", denied)
+    for _ in range(2):
+        fill(layout, "releases", ".partial-theirs")
+        releases.begin(layout, "r1")
+        fill(layout, "releases", "theirs")
+        disk.discard(layout.path("releases"), "theirs")
+    assert len(removal.pending(layout)) == 4
+    mocker.patch("deploy.hostside.disk.remove", remove)
+    assert releases.cleanup(layout, keep=1, thorough=True)["problem"] == ""
+    assert not os.listdir(layout.path("releases"))
+
+
 def test_a_name_as_long_as_a_name_can_be_is_set_aside(layout: Layout) -> None:
     fill(layout, "releases", "ä" * 127)
     disk.set_aside(layout.path("releases"), "ä" * 127)
