@@ -72,13 +72,17 @@ class Obtaining:
         from_source = [pin for pin in pins if isinstance(pin.source, File) and not pin.source.filename.endswith(".whl")]
         others = [pin for pin in pins if pin not in from_source]
         round_ = fetch.fetch(others, command, fits, environment, space / "wheels")
+        # An index may have a wheel where nothing but the source is locked.
+        unlocked: dict[Pin, str] = {}
         if python is None:
-            from_source += [pin for pin, said in round_.said.items() if pip.nothing_fits(said)]
+            unlocked = {pin: said for pin, said in round_.said.items() if pip.is_not_locked(said)}
+            from_source += [pin for pin, said in round_.said.items() if pip.nothing_fits(said) or pin in unlocked]
         if from_source:
             sdists = fetch.fetch(from_source, command, any_source, environment, space / "sdists")
             self._assert_able(sdists.fetched)
             round_.fetched |= sdists.fetched
             round_.said = {pin: said for pin, said in round_.said.items() if pin not in from_source} | sdists.said
+            round_.said |= {pin: said for pin, said in unlocked.items() if pin in sdists.said}
         if round_.said:
             problems = {
                 pin: fetch.reason(pin, round_.said[pin], self._target.name) for pin in pins if pin in round_.said

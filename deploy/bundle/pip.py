@@ -127,6 +127,11 @@ def nothing_fits(said: str) -> bool:
     return "No matching distribution" in said and not unreachable(said)
 
 
+def is_not_locked(said: str) -> bool:
+    """Whether a file that pip found has another hash than the lock file, by what pip said."""
+    return "THESE PACKAGES DO NOT MATCH THE HASHES" in said
+
+
 def unreachable(said: str) -> bool:
     """Whether pip reached no index, by what it said."""
     # pip tells of each attempt, and then that it found no file.
@@ -135,7 +140,7 @@ def unreachable(said: str) -> bool:
 
 def advice(said: str) -> str:
     """What to do about what pip, or a build, said; '' where nobody knows."""
-    if "THESE PACKAGES DO NOT MATCH THE HASHES" in said:
+    if is_not_locked(said):
         return "a file is not the one that was locked: somebody changed it, or the lock file needs to be made again"
     if unreachable(said):
         return "is the index in reach? A bundle that exists already needs no network"

@@ -192,9 +192,9 @@ class Index:
         table = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
         return self._sdist("native", {"pyproject.toml": table, "backend.py": backend, "native.c": source})
 
-    def pure_sdist(self) -> str:
+    def pure_sdist(self, code: str = "") -> str:
         """Publish the source distribution ``plain-1.0.tar.gz``, Python alone; its line for the lock file."""
-        files = {"pyproject.toml": MODULE.format(name="plain"), "backend.py": PURE_BACKEND, "code.py": ""}
+        files = {"pyproject.toml": MODULE.format(name="plain"), "backend.py": PURE_BACKEND, "code.py": code}
         return self._sdist("plain", files)
 
     def _sdist(self, name: str, files: dict[str, str]) -> str:

@@ -85,6 +85,21 @@ def test_a_file_with_another_hash_than_its_page_says_is_refused(project: Project
     assert not list(project.cache.glob("fabric-wheelhouse/wheels/*/*.whl"))
 
 
+def test_where_only_the_source_is_locked_a_wheel_of_the_index_is_not_taken_for_another_machine(
+    project: Project, index: Index
+) -> None:
+    project.target("{python: '3.11', platform: manylinux_2_31_aarch64}")
+    source = index.pure_sdist()
+    index.wheel("plain", "1.0")
+    project.lock(source)
+    assert "created: 1 wheel " in project.create()
+    assert project.origin("plain")["kind"] == "sdist"
+
+    index.pure_sdist("altered")
+    shutil.rmtree(project.cache / "fabric-wheelhouse")
+    assert "a file is not the one that was locked" in project.create(expect=3)
+
+
 def test_a_release_that_was_withdrawn_is_taken_and_said(project: Project, index: Index) -> None:
     project.lock(index.wheel("one", "1.0"))
     index.attributes["one-1.0-py3-none-any.whl"] = 'data-yanked="it eats data"'
