@@ -163,6 +163,39 @@ def test_the_lock_is_taken_by_hand_and_let_go(project: LocalProject) -> None:
     project.fab("deploy")
 
 
+@pytest.mark.parametrize(("host", "number"), [("openssh", 2), ("openssh", 20)], indirect=["host"])
+def test_of_deploys_that_start_at_once_one_runs(project: LocalProject, tmp_path: Path, number: int) -> None:
+    go = tmp_path / "go"
+    waits = f"while [ ! -e {go} ]; do sleep 0.1; done; python migrate.py"
+    path = project.directory / "fabric.yaml"
+    path.write_text(path.read_text().replace("{command: python migrate.py}", json.dumps({"command": waits})))
+    said = [tmp_path / f"said{each}" for each in range(number)]
+    deploys = []
+    for each in said:
+        with each.open("w") as output:
+            deploys.append(
+                subprocess.Popen(
+                    [FAB, "deploy"], cwd=project.directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                )
+            )
+    try:
+        # Who has the deploy lock waits in its migration, until all others were turned away.
+        deadline = time.monotonic() + 120
+        while sum(deploy.poll() is None for deploy in deploys) > 1 and time.monotonic() < deadline:
+            time.sleep(0.1)
+    finally:
+        go.touch()
+    ends = [deploy.wait(60) for deploy in deploys]
+    assert sorted(ends) == [0] + [8] * (number - 1), [each.read_text() for each in said]
+    for end, each in zip(ends, said, strict=True):
+        assert end == 0 or ("error: " in each.read_text() and "is held by" in each.read_text())
+    journal = (project.base / ".deploy/journal.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in journal] == ["deploy"]
+    assert (project.base / "shared/data/migrations").read_text() == "one\n"
+    assert len(list((project.base / "releases").iterdir())) == 1
+    assert "nothing to change" in project.fab("deploy")
+
+
 def test_a_lock_file_without_hashes_is_refused_by_name(project: LocalProject) -> None:
     (project.directory / "requirements.txt").write_text("click==8.1.8\nmarkupsafe>=3\n")
     said = project.fab("deploy", expect=3)
