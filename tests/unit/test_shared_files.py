@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,15 @@ def test_who_reads_it_meanwhile_gets_one_of_both_and_never_a_part(layout: Layout
     assert os.listdir(layout.path("shared")) == [".env"]
 
 
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_umask")
 def test_it_is_open_to_nobody_else_at_any_moment(layout: Layout, mocker: Any) -> None:
-    os.umask(0)
     modes = []
     fsync = os.fsync
 
