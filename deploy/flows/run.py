@@ -64,6 +64,7 @@ class Run:
     :ivar begun: the release that the run is about, on each host, once it is known.
     :ivar primary: where migrations run and the deploy lock lies; not narrowed.
     :ivar committed: the fabfile's directory as it is in the commit that is deployed, where one is.
+    :ivar balancers: the balancers' hosts by their addresses, once they are spoken with.
     :ivar closing: what is put away when the run ends.
     """
 
@@ -83,6 +84,7 @@ class Run:
     revision: str = ""
     begun: dict[Host, str] = field(default_factory=dict)
     unreachable: dict[Host, DeployError] = field(default_factory=dict)
+    balancers: dict[str, Host] = field(default_factory=dict)
 
     @property
     def everyone(self) -> list[Host]:

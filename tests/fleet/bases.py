@@ -56,6 +56,8 @@ RECIPES = {
     "bookworm-vcs": Recipe("bookworm", (*PACKAGES, "mercurial", "subversion")),
     # A stand-in for a server of the RPM family: its tools, without its packages. Tests take apt away from it.
     "bookworm-dnf": Recipe("bookworm", (*PACKAGES, "dnf", "rpm", "createrepo-c")),
+    # A balancer.
+    "bookworm-haproxy": Recipe("bookworm", (*PACKAGES, "haproxy")),
     # Build hosts: like production, and a compiler beside.
     "bullseye-build": Recipe("bullseye", (*PACKAGES, "g++", "libpython3-dev")),
     "bookworm-build": Recipe("bookworm", (*PACKAGES, "g++", "libpython3-dev")),
