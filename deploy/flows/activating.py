@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import DeployError, Interrupted, NotRolledBack, RolledBack, because, combine
 from ..fleet import parallel
 from ..host.connection import Host
-from . import hooking
+from . import hooking, removing
 from .restarting import look, restart, restart_and_look
 from .run import Run
 
@@ -187,12 +187,14 @@ def put_away(run: Run) -> None:
 def _removed(run: Run, host: Host, gone: dict[str, Any]) -> str:
     if gone["problem"]:
         run.report.warn(f"not all could be cleaned up: {gone['problem']}", host.name)
+    finished = removing.finish(run, host, gone["left"])
     kinds = ("releases", "venvs", "wheels")
     parts = [
         f"{count} {kind.rstrip('s') if count == 1 else kind}" for kind in kinds if (count := len(gone.get(kind, ())))
     ]
     if freed := int(gone.get("repository", 0)) >> 20:
         parts.append(f"{freed} MiB of the repository")
+    parts += [finished] if finished else []
     return f"removed {', '.join(parts)}" if parts else ""
 
 

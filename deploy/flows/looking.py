@@ -76,18 +76,21 @@ def check(config: Config, options: Options) -> None:
         probing.warn(run)
         rights = parallel.each(run.hosts, probing.sudo_rights)
         mixed = parallel.each(run.hosts, lambda host: probing.mixing(run, host))
+        foreign = parallel.each(run.hosts, lambda host: probing.foreign(run, host, rights[host]))
         problems = []
         libraries = fitting.missing_libraries(run, bundling.all_known(run))
         for host in run.hosts:
             facts = run.facts[host]
             found = probing.problems(run, host, facts) + matching.problems(run, host)
-            found += [problem for name, problem in libraries if name == host.name]
+            found += [problem for name, problem in libraries if name == host.name] + foreign[host][0]
             if unchecked := fitting.unchecked_packages(run, facts):
                 run.report.warn(unchecked, host.name)
             if denied := probing.may_restart(run, host):
                 found.append(denied)
             if facts["lock"]:
                 run.report.warn(facts["lock"], host.name)
+            for doubt in foreign[host][1]:
+                run.report.warn(doubt, host.name)
             for doubt in mixed[host]:
                 run.report.warn(f"{run.service(host).unit} would mix releases: {doubt}", host.name)
             problems += [(host.name, problem) for problem in found]

@@ -9,7 +9,7 @@ from ..errors import CheckFailed, by_host
 from ..fleet import parallel
 from ..host.connection import Host
 from ..service import manager
-from . import fitting, matching, signing
+from . import fitting, matching, removing, signing
 from .run import Run
 
 MIB = 1 << 20
@@ -105,6 +105,24 @@ def mixing(run: Run, host: Host) -> list[str]:
         return []
     found: list[str] = host.call("doubt_unit", service=manager.description(service, host.base_path))
     return found
+
+
+def foreign(run: Run, host: Host, sudo: str) -> tuple[list[str], list[str]]:
+    """What other users own that is in the way of a deploy, and what will be in the way of cleaning up.
+
+    :param sudo: as :func:`sudo_rights`.
+    """
+    if run.facts[host]["base"]["lacking"]:
+        return [], []
+    found = host.call("ownership")
+    problems = [
+        f"{path} belongs to {owner}, and {host.deploy_user} has to write to it" for path, owner in found["unwritable"]
+    ]
+    may = host.deploy_user == "root" or host.sudo_password or sudo == "passwordless"
+    if may or not found["kept"]["count"]:
+        return problems, []
+    told = f"only root will be able to remove {removing.described(found['kept'])}"
+    return problems, [f"{told}; what the application writes belongs into shared/ (deploy.shared.dirs)"]
 
 
 def may_restart(run: Run, host: Host) -> str:

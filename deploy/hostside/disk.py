@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
-import shutil
-import stat
-import sys
 from typing import Any
 
+from . import erasing
+from .erasing import Left
 from .failure import Failure
 
 PARTIAL = ".partial-"
@@ -95,79 +93,46 @@ def remove(path: str) -> None:
     """Remove a file, a link or a whole tree; what is not there is fine, also where another process removes the same.
 
     Links are never followed.
+
+    :raises OSError: something is in the way; the rest is gone.
     """
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISDIR(mode):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        return
-    try:
-        _remove_tree(path)
-    except PermissionError:
-        _make_writable(path)
-        _remove_tree(path)
+    for left in erasing.erase(path):
+        raise left.error()
 
 
-def _remove_tree(path: str) -> None:
-    if sys.version_info >= (3, 12):
-        shutil.rmtree(path, onexc=lambda _function, _path, error: _unless_gone(error))
-    else:
-        shutil.rmtree(path, onerror=lambda _function, _path, caught: _unless_gone(caught[1]))
-
-
-def _unless_gone(error: BaseException) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
-
-
-def _make_writable(path: str) -> None:
-    # An application may leave directories without the write bit (or without x) in its release.
-    with contextlib.suppress(FileNotFoundError):
-        os.chmod(path, 0o700)
-    for directory, names, _files in os.walk(path):
-        for name in names:
-            child = os.path.join(directory, name)
-            if not os.path.islink(child):
-                with contextlib.suppress(FileNotFoundError):
-                    os.chmod(child, 0o700)
-
-
-def set_aside(directory: str, name: str) -> None:
-    """Take ``directory/name`` out of use at once, under a name that is recognised as unfinished.
+def set_aside(directory: str, name: str) -> str:
+    """Take ``directory/name`` out of use at once, under a name that is recognised as unfinished; the new path.
 
     Nobody makes anything of that name, so it may be removed at any time, and by several at once.
     """
-    kept = os.fsdecode(os.fsencode(name)[:_KEPT])
-    aside = f"{PARTIAL}{kept}.{os.urandom(4).hex()}{GONE}"
-    os.rename(os.path.join(directory, name), os.path.join(directory, aside))
+    whole = name[len(PARTIAL) :] if name.startswith(PARTIAL) else name
+    kept = os.fsdecode(os.fsencode(whole)[:_KEPT])
+    aside = os.path.join(directory, f"{PARTIAL}{kept}.{os.urandom(4).hex()}{GONE}")
+    os.rename(os.path.join(directory, name), aside)
+    return aside
 
 
 def is_set_aside(name: str) -> bool:
     return name.startswith(PARTIAL) and name.endswith(GONE)
 
 
-def discard(directory: str, name: str) -> None:
-    """Remove ``directory/name`` so that a kill half-way leaves something that is recognised as unfinished."""
-    path = os.path.join(directory, name)
-    partial = os.path.join(directory, PARTIAL + name)
-    if os.path.lexists(path):
-        remove(partial)
-        os.rename(path, partial)
-    remove(partial)
+def discard(directory: str, name: str) -> list[Left]:
+    """Take ``directory/name`` out of use and remove it, and what is unfinished of that name.
+
+    :returns: what is in the way of it: others may own something there. It lies under a name that nobody uses, so it is
+        in no deploy's way.
+    """
+    names = [each for each in (name, PARTIAL + name) if os.path.lexists(os.path.join(directory, each))]
+    return [left for each in names for left in erasing.erase(set_aside(directory, each))]
 
 
 def replace_directory(made: str, path: str) -> None:
     """Give the directory *made* the name *path*; what has that name goes first, by a rename, and is removed after."""
     directory, name = os.path.split(path)
-    former = os.path.join(directory, f"{PARTIAL}{name}.former")
-    remove(former)
-    if os.path.lexists(path):
-        os.rename(path, former)
+    former = set_aside(directory, name) if os.path.lexists(path) else ""
     os.rename(made, path)
-    remove(former)
+    if former:
+        erasing.erase(former)  # what is in the way of it is in nobody else's
 
 
 def finished(directory: str) -> list[str]:
@@ -176,7 +141,7 @@ def finished(directory: str) -> list[str]:
 
 
 def sweep(directory: str) -> list[str]:
-    """Remove what an earlier run left unfinished in *directory*, but for what was set aside; the names that went."""
+    """Take away what an earlier run left unfinished in *directory*, but for what was set aside; the names that went."""
     swept = []
     try:
         names = os.listdir(directory)
@@ -184,7 +149,7 @@ def sweep(directory: str) -> list[str]:
         return []
     for name in names:
         if name.startswith(PARTIAL) and not is_set_aside(name):
-            remove(os.path.join(directory, name))
+            discard(directory, name)
             swept.append(name)
     return swept
 

@@ -9,6 +9,7 @@ import time
 from typing import Any, Callable
 
 from . import disk, removal, repository, tree
+from .erasing import Left
 from .failure import Failure
 from .layout import Layout, Records
 
@@ -268,19 +269,20 @@ def cleanup(layout: Layout, keep: int, thorough: bool = False) -> dict[str, Any]
 
     :param thorough: wait until they are, and collect the repository even where that is hardly worth while.
     :returns: the names of the ``releases``, ``venvs`` and ``wheels`` that went, the bytes that the ``repository`` gave
-        back, and the first ``problem``, '' where there was none: what cannot be removed may fail neither what was
-        deployed nor the removal of the rest.
+        back, what is ``left``, as :func:`removal.told`, and the first ``problem``, '' where there was none: what cannot
+        be removed may fail neither what was deployed nor the removal of the rest.
     """
     gone: dict[str, Any] = {"releases": [], "venvs": [], "wheels": [], "repository": 0, "problem": ""}
+    left: list[Left] = []
 
     def collect() -> None:
         gone["repository"] = repository.collect(layout, thorough)
 
     steps: list[Callable[[], Any]] = [
         lambda: sweep(layout),
-        lambda: removal.resume(layout),
+        lambda: left.extend(removal.resume(layout)),
         lambda: _take_out_of_use(layout, keep, gone),
-        lambda: removal.now(layout) if thorough else removal.afterwards(layout),
+        lambda: left.extend(removal.now(layout)) if thorough else removal.afterwards(layout),
         collect,
         lambda: _forget_programs(layout),
     ]
@@ -291,17 +293,25 @@ def cleanup(layout: Layout, keep: int, thorough: bool = False) -> dict[str, Any]
             gone["problem"] = gone["problem"] or failure.what
         except OSError as error:
             gone["problem"] = gone["problem"] or disk.explain(error).what
-    return gone
+    return {**gone, "left": removal.told(left)}
 
 
 def _take_out_of_use(layout: Layout, keep: int, gone: dict[str, Any]) -> None:
-    """Set aside what is not needed, and add the names to *gone*."""
+    """Set aside what is not needed, and add the names to *gone*.
+
+    :raises OSError: one could not be; the others are.
+    """
     from . import venvs
+
+    problems = []
 
     def away(kind: str, names: list[str]) -> None:
         for name in names:
-            disk.set_aside(layout.path(kind), name)
-            gone[kind].append(name)
+            try:
+                disk.set_aside(layout.path(kind), name)
+                gone[kind].append(name)
+            except OSError as error:
+                problems.append(error)
 
     records = Records(layout)
     unknown = [name for name in disk.finished(layout.path("releases")) if name not in records.releases]
@@ -311,6 +321,8 @@ def _take_out_of_use(layout: Layout, keep: int, gone: dict[str, Any]) -> None:
     used = {record["venv"] for record in records.releases.values() if record.get("venv")}
     away("venvs", venvs.unused(layout.base, used))
     away("wheels", venvs.unused_wheels(layout.base))
+    for problem in problems:
+        raise problem
 
 
 def _forget_programs(layout: Layout) -> None:

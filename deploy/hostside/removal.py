@@ -4,17 +4,22 @@ A venv is ten thousand files; who deploys need not watch them go. Taking somethi
 deploy lock; removing it needs no lock, as nothing else is ever made of that name. A process that outlives the request
 does it. While it is at work it holds a lock on the directory of venvs, so that whoever comes meanwhile leaves it alone;
 when it was killed, the kernel lets go of that, and who comes next does the rest.
+
+An application that runs as another user may have written into its release; of that, some can be removed by root alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from . import disk
+from . import disk, erasing
+from .erasing import Left
 from .layout import Layout
 
 KINDS = ("releases", "venvs", "wheels")
@@ -22,13 +27,16 @@ KINDS = ("releases", "venvs", "wheels")
 
 NICENESS = 15
 
+TOLD = 3
+"""So much of what is in the way is told by name."""
+
 
 def pending(layout: Layout) -> list[str]:
     """What was set aside and is there still."""
     found = []
-    for kind in KINDS:
+    for directory in [layout.base, *map(layout.path, KINDS)]:
         with contextlib.suppress(OSError):
-            found += [layout.path(kind, name) for name in os.listdir(layout.path(kind)) if disk.is_set_aside(name)]
+            found += [os.path.join(directory, name) for name in os.listdir(directory) if disk.is_set_aside(name)]
     return found
 
 
@@ -44,31 +52,41 @@ def going_on(layout: Layout) -> bool:
     return False
 
 
-def resume(layout: Layout) -> None:
-    """Remove what one that was ended has left.
-
-    :raises OSError: something cannot be removed; the rest is.
-    """
-    if pending(layout) and not going_on(layout):
-        now(layout)
+def resume(layout: Layout) -> list[Left]:
+    """Remove what one that was ended has left; what is in the way."""
+    return now(layout) if pending(layout) and not going_on(layout) else []
 
 
-def now(layout: Layout) -> None:
-    """Remove what was set aside, and wait for it.
-
-    :raises OSError: something cannot be removed; the rest is.
-    """
+def now(layout: Layout) -> list[Left]:
+    """Remove what was set aside, and wait for it; what is in the way."""
     paths = pending(layout)
     for directory in sorted({os.path.dirname(path) for path in paths}):
         disk.sync_directory(directory)  # or a power cut could bring back a name with half of what it had
-    problems = []
-    for path in paths:
-        try:
-            disk.remove(path)
-        except OSError as error:
-            problems.append(error)
-    if problems:
-        raise problems[0]
+    return [left for path in paths for left in erasing.erase(path)]
+
+
+def as_root(layout: Layout) -> dict[str, Any]:
+    """Remove what was set aside, and is in part other users': for root, who believes no path that others can change.
+
+    :returns: what is in the way even so, as :func:`told`.
+    """
+    left: list[Left] = []
+    with _opened(layout.base) as base:
+        for kind in KINDS:
+            with contextlib.suppress(OSError), _opened(kind, base) as directory:
+                for name in filter(disk.is_set_aside, os.listdir(directory)):
+                    left += erasing.erase_in(directory, name, layout.path(kind))
+    return told(left)
+
+
+def told(left: Iterable[Left]) -> dict[str, Any]:
+    """What is in the way, in few words, for there may be thousands.
+
+    :returns: the ``count``, the ``first`` ones (path and reason), and whether any of it is ``foreign``.
+    """
+    known = {each.path: each for each in left}.values()
+    first = [[each.path, each.why] for each in itertools.islice(known, TOLD)]
+    return {"count": len(known), "first": first, "foreign": any(each.foreign for each in known)}
 
 
 def afterwards(layout: Layout) -> None:
@@ -83,7 +101,7 @@ def afterwards(layout: Layout) -> None:
         try:
             child = os.fork()
         except OSError:  # no process to be had
-            now(layout)
+            now(layout)  # what is in the way of it, the next clean-up tells
             return
         if child:
             os.waitpid(child, 0)
@@ -106,9 +124,13 @@ def _let_go() -> None:
         os.dup2(nothing, descriptor)
 
 
+def _directory(layout: Layout) -> contextlib.AbstractContextManager[int]:
+    return _opened(layout.path("venvs"))
+
+
 @contextlib.contextmanager
-def _directory(layout: Layout) -> Iterator[int]:
-    descriptor = os.open(layout.path("venvs"), os.O_RDONLY)
+def _opened(path: str, inside: int | None = None) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=inside)
     try:
         yield descriptor
     finally:

@@ -126,6 +126,8 @@ OPERATIONS = {
     "libraries": "libraries.lacking",
     "packages": "packages.look",
     "cleanup": "releases.cleanup",
+    "remove_as_root": "removal.as_root",
+    "ownership": "ownership.look",
     "journal": "journal.append",
     "run": "commands.run",
     "mask": "commands.mask",

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
-from . import dotenv
+from . import dotenv, erasing
 from .layout import Layout
 
 ENVIRONMENT = ".env"
@@ -43,6 +43,16 @@ def _doubts(path: str, name: str) -> Iterator[str]:
         yield "cannot be read by the deploy user"
 
 
+def _closed(layout: Layout, path: str) -> str:
+    """The directory below `shared/` that *path* would be made in, where we may not; '' else."""
+    above = os.path.dirname(path)
+    while not os.path.exists(above):
+        above = os.path.dirname(above)
+    shared = layout.path("shared")
+    inside = above == shared or above.startswith(shared + "/")
+    return above if inside and not os.access(above, os.W_OK | os.X_OK) else ""
+
+
 def _is_missing(path: str) -> bool:
     try:
         os.stat(path)
@@ -61,6 +71,8 @@ def _wrong(layout: Layout, names: Sequence[str], directory: bool) -> Iterator[tu
         except FileNotFoundError:
             if directory and os.path.islink(path):
                 yield name, "is a link to nothing, and is to be a directory"
+            elif directory and (above := _closed(layout, path)):
+                yield name, f"cannot be made: {above} belongs to {erasing.owner(os.stat(above).st_uid)}"
         except NotADirectoryError:
             yield name, "lies below something that is not a directory"
         except OSError as error:

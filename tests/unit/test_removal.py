@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,20 +15,20 @@ from typing import Any
 
 import pytest
 
-from deploy.hostside import disk, releases, removal, setup
+from deploy.hostside import disk, erasing, releases, removal, setup
 from deploy.hostside.layout import Layout
 
 # The host program, whose removals begin by telling who they are, and go on when they are let.
 PROGRAM = """
 import os, sys
-from deploy.hostside import disk, server
-remove = disk.remove
+from deploy.hostside import disk, erasing, server
+remove = erasing.erase
 def held_up(path):
     if disk.is_set_aside(os.path.basename(path)) and not os.path.exists(sys.argv[1]):
         with open(sys.argv[1], "w") as remover: remover.write(str(os.getpid()))
         open(sys.argv[2]).close()
-    remove(path)
-disk.remove = held_up
+    return remove(path)
+erasing.erase = held_up
 server.serve()
 """
 
@@ -90,6 +91,7 @@ def test_the_answer_comes_and_the_channel_ends_before_what_is_out_of_use_is_remo
         "wheels": ["old"],
         "repository": 0,
         "problem": "",
+        "left": {"count": 0, "first": [], "foreign": False},
     }
     assert os.getpriority(os.PRIO_PROCESS, held.pid) == removal.NICENESS
     assert os.getsid(held.pid) != os.getsid(0), "it has no terminal that could hang up"
@@ -138,20 +140,73 @@ def test_what_cannot_be_removed_is_told_of_and_is_in_nobodys_way(layout: Layout,
     fill(layout, "releases", "mine")
     fill(layout, "releases", "theirs")
     disk.set_aside(layout.path("releases"), "theirs")
-    remove = disk.remove
+    erase = erasing.erase
 
-    def denied(path: str) -> None:
-        if "theirs" in path:
-            raise PermissionError(13, "Permission denied", path)
-        remove(path)
+    def denied(path: str) -> list[erasing.Left]:
+        return [erasing.Left(path, "ana", errno.EACCES)] if "theirs" in path else erase(path)
 
-    mocker.patch("deploy.hostside.disk.remove", denied)
+    mocker.patch("deploy.hostside.erasing.erase", denied)
     releases.begin(layout, "r1")
     gone = releases.cleanup(layout, keep=1)
-    assert gone["releases"] == ["mine"]
-    assert "permission denied: " in gone["problem"]
-    assert ".partial-theirs." in gone["problem"]
+    assert (gone["releases"], gone["problem"]) == (["mine"], "")
+    assert (gone["left"]["count"], gone["left"]["foreign"]) == (1, True)
+    path, why = gone["left"]["first"][0]
+    assert ".partial-theirs." in path
+    assert why == "it belongs to ana"
     wait_until(lambda: len(removal.pending(layout)) == 1)
+
+
+def test_one_that_cannot_be_taken_out_of_use_does_not_keep_the_others(layout: Layout, mocker: Any) -> None:
+    for name in ("a", "theirs", "z"):
+        fill(layout, "releases", name)
+    fill(layout, "venvs", "old")
+    rename = os.rename
+
+    def denied(source: str, target: str) -> None:
+        if "theirs" in source:
+            raise PermissionError(1, "Operation not permitted", source)
+        rename(source, target)
+
+    mocker.patch("deploy.hostside.disk.os.rename", denied)
+    gone = releases.cleanup(layout, keep=1, thorough=True)
+    assert (sorted(gone["releases"]), gone["venvs"]) == (["a", "z"], ["old"])
+    assert gone["problem"] == f"permission denied: {layout.path('releases', 'theirs')}"
+    assert not removal.pending(layout)
+
+
+def test_what_lies_under_an_unfinished_name_and_cannot_be_removed_is_set_aside(layout: Layout, mocker: Any) -> None:
+    erase = erasing.erase
+
+    def denied(path: str) -> list[erasing.Left]:
+        return [erasing.Left(path, "ana", errno.EACCES)] if ".partial-" in path else erase(path)
+
+    mocker.patch("deploy.hostside.erasing.erase", denied)
+    for identifier in ("r1", "r1", "r2"):
+        fill(layout, "releases", f".partial-{identifier}")
+        fill(layout, "venvs", ".partial-v1")
+        fill(layout, ".", ".partial-repo")
+        assert Path(releases.begin(layout, identifier)["partial"]).is_dir()
+    assert len(removal.pending(layout)) >= 7
+    mocker.patch("deploy.hostside.erasing.erase", erase)
+    assert releases.cleanup(layout, keep=1, thorough=True)["left"]["count"] == 0
+    assert not list(Path(layout.base).rglob(".partial-*"))
+
+
+def test_root_removes_what_was_set_aside_and_nothing_else(layout: Layout, tmp_path: Path) -> None:
+    for kind in removal.KINDS:
+        fill(layout, kind, "old")
+        fill(layout, kind, "kept")
+        disk.set_aside(layout.path(kind), "old")
+    outside = tmp_path / "outside"
+    (outside / ".partial-x.gone").mkdir(parents=True)
+    Path(layout.path("releases/.partial-link.gone")).symlink_to(outside)
+    assert removal.as_root(layout)["count"] == 0
+    assert not removal.pending(layout)
+    assert [os.listdir(layout.path(kind)) for kind in removal.KINDS] == [["kept"]] * 3
+    os.rename(layout.path("releases"), layout.path("moved"))
+    Path(layout.path("releases")).symlink_to(outside)
+    assert removal.as_root(layout)["count"] == 0
+    assert (outside / ".partial-x.gone").is_dir(), "what lies behind a link is not below the base path"
 
 
 def test_a_name_as_long_as_a_name_can_be_is_set_aside(layout: Layout) -> None:
