@@ -27,14 +27,17 @@ class Processes:
     """Every process that is seen while it is open: of the laptop, and of hosts that share its kernel.
 
     :param words: what is looked for in environments.
+    :param told: a directory where a file `<owner>.<number of the word>` tells who was seen to have which, for processes
+        that would otherwise be gone before anybody looks.
     :ivar seen: command lines.
     :ivar shown: environments that hold one of the words.
     """
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, told: Path | None = None) -> None:
         self.seen: set[bytes] = set()
         self.shown: set[Shown] = set()
         self._words = [word.encode() for word in words]
+        self._told = told
         self._known: set[tuple[str, bytes]] = set()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -63,6 +66,9 @@ class Processes:
             environment, status = place.read_bytes(), place.stat()
             if words := frozenset(word.decode() for word in self._words if word in environment):
                 self.shown.add(Shown(command, status.st_uid, status.st_mode & 0o777, words))
+                for number, word in enumerate(self._words):
+                    if self._told and word.decode() in words:
+                        (self._told / f"{status.st_uid}.{number}").touch()
 
     def with_any(self, *words: str) -> list[bytes]:
         """The command lines that hold one of *words*."""

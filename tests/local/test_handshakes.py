@@ -58,12 +58,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_many_logins_to_one_address_stay_below_what_its_sshd_takes_at_once(server: Server) -> None:
-    hosts = [server.host(str(number), server.addresses[0], attempts=3) for number in range(LOGINS)]
+    hosts = [server.host(str(number), server.addresses[0], attempts=1) for number in range(LOGINS)]
     with ThreadPoolExecutor(LOGINS) as pool:
         list(pool.map(Host.open, hosts))
     assert server.logins == LOGINS
-    # A busy machine's sshd counts a login for a while after it succeeded; all at once, a dozen would be dropped.
-    assert server.log.count(DROPPED) <= 2
+    assert DROPPED not in server.log
     for host in hosts:
         host.close()
 
