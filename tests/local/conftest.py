@@ -31,6 +31,23 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LoopbackHos
     server.stop()
 
 
+def run_fab(directory: Path, *words: str, expect: int = 0, at_most_s: float = 120) -> str:
+    """What `fab` says in *directory*, on both streams; it ends as expected and with no traceback."""
+    done = subprocess.run(
+        [FAB, *words],
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=at_most_s,
+        check=False,
+    )
+    assert done.returncode == expect, done.stdout
+    assert "Traceback" not in done.stdout, done.stdout
+    return done.stdout
+
+
 class LocalProject:
     """The tiny application, deployed to a loopback host; its process is started by a command, as in the demo."""
 
@@ -78,19 +95,7 @@ class LocalProject:
         )
 
     def fab(self, *words: str, expect: int = 0) -> str:
-        done = subprocess.run(
-            [FAB, *words],
-            cwd=self.directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == expect, done.stdout
-        assert "Traceback" not in done.stdout, done.stdout
-        return done.stdout
+        return run_fab(self.directory, *words, expect=expect)
 
     @property
     def version(self) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import getpass
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from tests.local.conftest import DATA, FAB, Client, LoopbackHost
+from tests.local.conftest import DATA, Client, LoopbackHost, run_fab
 
 AT_MOST_S = 90
 
@@ -59,19 +58,7 @@ class Many:
         self.hosts[number]["host"] = f"{getpass.getuser()}@{self.addresses[number]}:{port}"
 
     def fab(self, *words: str, expect: int = 0) -> str:
-        done = subprocess.run(
-            [FAB, *words],
-            cwd=self.directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=AT_MOST_S,
-            check=False,
-        )
-        assert done.returncode == expect, done.stdout
-        assert "Traceback" not in done.stdout, done.stdout
-        return done.stdout
+        return run_fab(self.directory, *words, expect=expect, at_most_s=AT_MOST_S)
 
     def version(self, number: int) -> str:
         return (self.base(number) / "current/version.txt").read_text().strip()
