@@ -18,6 +18,7 @@ from . import (
     hooking,
     making,
     matching,
+    naming,
     plan,
     probing,
     pushing,
@@ -40,7 +41,7 @@ def deploy(config: Config, options: Options, *, force: bool, retry: bool = False
         making.make(run)
         code = pushing.snapshot(run)
         run.revision = code.revision
-        run.report.phase(f"deploy {run.settings.app} {code.revision} to {run.stage}: {_names(run.hosts)}")
+        run.report.phase(f"deploy {run.settings.app} {code.revision} to {run.stage}: {naming.names(run.hosts)}")
         pushing.tell(run, code)
         run.connect()
         with run.locked(f"deploy {code.revision}"):
@@ -140,7 +141,3 @@ def _seconds(run: Run, names: Sequence[str]) -> str:
         for phase, spent in run.report.timeline.get(name, {}).items():
             longest[phase] = max(spent, longest.get(phase, 0.0))
     return ", ".join(f"{phase} {spent:.1f}" for phase, spent in longest.items())
-
-
-def _names(hosts: list[Host]) -> str:
-    return tally.some([host.name for host in hosts])

@@ -14,6 +14,7 @@ from ..fleet.batches import Batch
 from ..host.connection import Host
 from . import reverting
 from .ledger import Ledger
+from .naming import names
 from .restarting import NotHealthy, look
 from .reverting import Verdict
 from .run import Run
@@ -43,7 +44,7 @@ def title(run: Run, batch: Batch[Host], count: int) -> str:
     """A batch in words."""
     canary = run.settings.rolling.canary if batch.canary else None
     kind = f" (canary, then {canary.pause:g} s)" if canary else ""
-    return f"batch {batch.number} of {count}{kind}: {_names(batch.hosts)}"
+    return f"batch {batch.number} of {count}{kind}: {names(batch.hosts)}"
 
 
 class Passage:
@@ -154,7 +155,7 @@ class Passage:
         failures: list[DeployError] = []
         for number, hosts in enumerate(waves, 1):
             if hosts[0] not in self.current:
-                self.run.report.phase(f"going back: {_names(hosts)}")
+                self.run.report.phase(f"going back: {names(hosts)}")
             releases = {host: self.releases[host] for host in hosts}
             switched, stuck = reverting.attempt(self.run, releases, cause.line, verdict)
             self._note_back(hosts, cause, stuck)
@@ -213,8 +214,4 @@ class Passage:
 
 
 def _flat(batches: Iterable[Iterable[Host]]) -> str:
-    return _names(host for hosts in batches for host in hosts)
-
-
-def _names(hosts: Iterable[Host]) -> str:
-    return ", ".join(host.name for host in hosts)
+    return names(host for hosts in batches for host in hosts)

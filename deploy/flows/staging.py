@@ -16,6 +16,7 @@ from ..source.snapshot import Snapshot
 from . import checking, hooking, installing, migrating, plan, preparing, pushing
 from .bundling import Bundles
 from .ledger import Ledger
+from .naming import names
 from .run import Run
 
 
@@ -130,7 +131,7 @@ def _tell(run: Run, staging: Staging, kept: Sequence[Host], error: BaseException
     ledger.note_error([host for host in staging.hosts if host not in kept], "not staged", cause)
     ledger.show()
     if kept and isinstance(error, DeployError):
-        told = f"{run.fab('deploy --retry')} goes on from here: {_names(kept)} will be sent nothing again"
+        told = f"{run.fab('deploy --retry')} goes on from here: {names(kept)} will be sent nothing again"
         error.hint = "\n".join(filter(None, (error.hint, told)))
 
 
@@ -196,7 +197,3 @@ def _push_and_install(run: Run, code: Snapshot, bundles: Bundles, staging: Stagi
 
     lacking = [host for host in staging.hosts if host not in staging.whole]
     checking.judge(run, *parallel.attempt(lacking, stage_one))
-
-
-def _names(hosts: Sequence[Host]) -> str:
-    return ", ".join(host.name for host in hosts)
