@@ -17,6 +17,7 @@ from typing import Any
 
 from ...errors import BuildError
 from ..target import Target
+from . import unpacking
 from .job import BuildSystem, Job, Made, description, gather_for, made, prepare, result_of, sent_pip
 
 CHUNK = 1 << 16
@@ -111,7 +112,7 @@ class Elsewhere:
             status, answer, said = self.run(command, iter(lambda: archive.read(CHUNK), b""))
         try:
             with tarfile.open(fileobj=io.BytesIO(answer)) as back:
-                back.extractall(job.space, filter="data")
+                unpacking.extract(back, job.space)
         except (tarfile.TarError, EOFError):
             raise BuildError(
                 f"the build did not start there (exit status {status})",

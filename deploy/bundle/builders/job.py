@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from ...errors import BuildError
 from .. import pip
 from ..target import Target
+from . import unpacking
 
 WORK = Path(__file__).with_name("work.py")
 
@@ -112,7 +113,7 @@ def _extract(sdist: Path, directory: Path) -> Path:
                 archive.extractall(unpacked)
         else:
             with tarfile.open(sdist) as archive:
-                archive.extractall(unpacked, filter="data")
+                unpacking.extract(archive, unpacked)
     except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError) as error:
         raise BuildError(f"{sdist.name} cannot be unpacked ({error})") from None
     inside = list(unpacked.iterdir())
