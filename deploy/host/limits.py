@@ -98,15 +98,43 @@ class Here(_Limited, invoke.runners.Local):
     def __init__(self, context: Any) -> None:
         super().__init__(context)
         self._over = threading.Event()
+        self._child: subprocess.Popen[bytes] | OSError | None = None
+        self._starts = False
+        self._begun = threading.Event()
 
     def start(self, command: str, shell: str, env: dict[str, Any]) -> None:
         if self.allowed is None or self.using_pty:
             super().start(command, shell, env)
             return
+        # Signals interrupt the main thread only, so one that comes while a process is being made does not lose it.
+        self._starts = True
+        try:
+            threading.Thread(target=self._begin, args=([shell, "-c", command], env)).start()
+        except RuntimeError:  # no thread to be had
+            self._begun.set()
+            raise
+        self._begun.wait()
+        if isinstance(self._child, OSError):
+            raise self._child
+        assert self._child is not None
+        self.process = self._child
+
+    def _begin(self, words: list[str], env: dict[str, Any]) -> None:
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            [shell, "-c", command], env=env, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
-        )
+        try:
+            self._child = subprocess.Popen(words, env=env, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        except OSError as error:
+            self._child = error
+        finally:
+            self._begun.set()
+
+    def stop(self) -> None:
+        # Interrupted before anybody waited for it.
+        if self._starts:
+            self._begun.wait()
+        if isinstance(self._child, subprocess.Popen) and self._child.poll() is None:
+            end_group(self._child)
+        super().stop()
 
     def wait(self) -> None:
         try:
