@@ -39,13 +39,26 @@ def main() -> None:
     # What a host that was killed leaves behind is this process's to reap, at once.
     _adopt_orphans()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    former = 0
     while received := _receive(orders):
         order, (channel,) = received
-        if os.fork() == 0:
+        _await_end(former)
+        if (former := os.fork()) == 0:
             orders.close()
             _host(order, socket.socket(fileno=channel))
             os._exit(0)
         os.close(channel)
+
+
+def _await_end(host: int) -> None:
+    """A host that was killed holds no lock when the next one starts: what is killed may have a call to finish."""
+    deadline = time.monotonic() + GRACE_S
+    while host and time.monotonic() < deadline:
+        try:
+            os.killpg(host, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.002)
 
 
 def _adopt_orphans() -> None:

@@ -188,7 +188,9 @@ def remove_control_group(group: Path) -> None:
 def _end_processes(groups: list[Path]) -> None:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        pids = {pid for group in groups for file in group.rglob("cgroup.procs") for pid in _pids(file)}
+        # What ends takes its groups away meanwhile, which os.walk() bears.
+        within = [Path(each) for group in groups for each, _, _ in os.walk(group)]
+        pids = {pid for group in within for pid in _pids(group / "cgroup.procs")}
         if not pids:
             return
         for pid in pids:
