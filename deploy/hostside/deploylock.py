@@ -1,7 +1,8 @@
 """The deploy lock: what keeps two deploys of one stage apart.
 
-All times are this host's, so the clocks of the machines that deploy do not matter. Every look and change happens
-under flock(2) on a guard file, so taking over an expired lock is as atomic as taking a free one.
+All times are this host's, so the clocks of the machines that deploy do not matter. What counts is the time since the
+host was started, as its own clock may be set, too; where there is no such time, that clock has to do. Every look and
+change happens under flock(2) on a guard file, so taking over an expired lock is as atomic as taking a free one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import disk
+from . import clock, disk
 from .failure import Failure
 from .layout import Layout
 
@@ -33,7 +34,35 @@ def _guarded(layout: Layout) -> Iterator[str]:
 
 
 def _valid(document: LockDocument | None) -> bool:
-    return document is not None and (not document["expires"] or document["expires"] > time.time())
+    return document is not None and (not document["expires"] or _left(document) > 0)
+
+
+def _extended(document: LockDocument, expiry: float) -> LockDocument:
+    """*document* for *expiry* seconds from now on.
+
+    ``expires`` is by the clock: for documents and programs that know nothing of ``boot`` and ``until``.
+    """
+    boot = clock.boot()
+    counted = {"boot": boot, "until": clock.since_boot() + expiry, "expiry": expiry} if boot else {}
+    return {**document, "expires": time.time() + expiry if expiry else 0, **counted}
+
+
+def _left(held: LockDocument) -> float:
+    """Seconds until a lock that expires may be taken over."""
+    boot = clock.boot()
+    if not boot or not held.get("boot"):
+        return float(held["expires"] - time.time())
+    if held["boot"] == boot:
+        return float(held["until"] - clock.since_boot())
+    # The host was started again meanwhile; its owner, who may be at work on other hosts, has as long as ever to return.
+    return float(held["expiry"] - clock.since_boot())
+
+
+def _age(held: LockDocument) -> int:
+    boot, since = held.get("since") or ("", 0)
+    if boot and boot == clock.boot():
+        return int(clock.since_boot() - since)
+    return max(0, int(time.time() - held["started"]))
 
 
 def acquire(layout: Layout, token: str, owner: dict[str, Any], expiry: float) -> dict[str, Any]:
@@ -50,12 +79,10 @@ def acquire(layout: Layout, token: str, owner: dict[str, Any], expiry: float) ->
         if _valid(held):
             raise Failure(describe(held), _remedy(held), "locked")
         disk.sweep_orphans(layout.path(".deploy"))
-        now = time.time()
-        disk.write_json(
-            path,
-            {**owner, "token": token, "started": now, "expires": now + expiry if expiry else 0},
-            0o600,
-        )
+        taken = {**owner, "token": token, "started": time.time()}
+        if boot := clock.boot():
+            taken["since"] = [boot, clock.since_boot()]
+        disk.write_json(path, _extended(taken, expiry), 0o600)
         return {"taken_over": {**held, "token": ""} if held else None}
 
 
@@ -69,7 +96,7 @@ def extend(layout: Layout, token: str, expiry: float) -> dict[str, Any]:
         if not held or held["token"] != token:
             now = describe(held) if held else "it expired, or fab unlock took it away"
             raise Failure(f"the deploy lock was lost: {now}", kind="lost")
-        disk.write_json(path, {**held, "expires": time.time() + expiry}, 0o600)
+        disk.write_json(path, _extended(held, expiry), 0o600)
     return {}
 
 
@@ -103,9 +130,9 @@ def show(layout: Layout) -> str | None:
 
 
 def describe(held: LockDocument) -> str:
-    age = max(0, int(time.time() - held["started"]))
+    age = _age(held)
     message = f" ({held['message']})" if held.get("message") else ""
-    left = int(held["expires"] - time.time()) if held["expires"] else 0
+    left = int(_left(held)) if held["expires"] else 0
     end = f", expires in {left} s" if left > 0 else ", expired" if held["expires"] else ""
     return (
         f"the deploy lock is held by {held['user']}@{held['host']} pid {held['pid']}{message}"

@@ -202,20 +202,81 @@ def test_the_lock_is_held_by_one_until_it_is_released(layout: Layout) -> None:
     deploylock.acquire(layout, "two", OWNER, 60)
 
 
-def test_a_lock_is_taken_over_after_its_expiry_and_never_before(layout: Layout, mocker: Any) -> None:
-    clock = mocker.patch("deploy.hostside.deploylock.time.time", return_value=1000.0)
+class Clocks:
+    """The clocks of a host, each to be set: the one that people set, and the one that counts from its start."""
+
+    def __init__(self, mocker: Any, boot: str) -> None:
+        self.boot = boot
+        self.wall = 1_000_000.0
+        self.since_boot = 1000.0
+        mocker.patch("deploy.hostside.deploylock.time.time", lambda: self.wall)
+        mocker.patch("deploy.hostside.clock.boot", lambda: self.boot)
+        mocker.patch("deploy.hostside.clock.since_boot", lambda: self.since_boot)
+
+    def pass_time(self, seconds: float) -> None:
+        self.wall += seconds
+        self.since_boot += seconds
+
+
+YEAR = 365 * 86400.0
+
+
+@pytest.mark.parametrize("boot", ["a", ""])
+def test_a_lock_is_taken_over_after_its_expiry_and_never_before(layout: Layout, mocker: Any, boot: str) -> None:
+    """Also on a host that does not count from its start."""
+    clocks = Clocks(mocker, boot)
     deploylock.acquire(layout, "one", OWNER, 60)
-    clock.return_value = 1059.0
-    with pytest.raises(Failure):
+    clocks.pass_time(59)
+    with pytest.raises(Failure, match="expires in 1 s"):
         deploylock.acquire(layout, "two", OWNER, 60)
     deploylock.extend(layout, "one", 60)
-    clock.return_value = 1118.0
-    with pytest.raises(Failure):
+    clocks.pass_time(59)
+    with pytest.raises(Failure, match="for 1 min 58 s"):
         deploylock.acquire(layout, "two", OWNER, 60)
-    clock.return_value = 1120.0
+    clocks.pass_time(2)
     assert deploylock.acquire(layout, "two", OWNER, 60)["taken_over"]["user"] == "ann"
     with pytest.raises(Failure, match="was lost"):
         deploylock.extend(layout, "one", 60)
+
+
+@pytest.mark.parametrize("jump", [YEAR, -YEAR])
+def test_a_clock_that_is_set_by_a_year_changes_nothing_for_a_lock(layout: Layout, mocker: Any, jump: float) -> None:
+    clocks = Clocks(mocker, "a")
+    deploylock.acquire(layout, "one", OWNER, 60)
+    clocks.wall += jump
+    clocks.pass_time(59)
+    with pytest.raises(Failure, match="for 0 min 59 s, expires in 1 s"):
+        deploylock.acquire(layout, "two", OWNER, 60)
+    clocks.pass_time(2)
+    assert deploylock.acquire(layout, "two", OWNER, 60)["taken_over"]["user"] == "ann"
+
+
+def test_after_a_start_of_the_host_an_owner_has_as_long_as_ever_to_return(layout: Layout, mocker: Any) -> None:
+    clocks = Clocks(mocker, "a")
+    deploylock.acquire(layout, "one", OWNER, 60)
+    clocks.boot, clocks.since_boot = "b", 5.0
+    clocks.wall -= YEAR
+    with pytest.raises(Failure, match="expires in 55 s"):
+        deploylock.acquire(layout, "two", OWNER, 60)
+    deploylock.extend(layout, "one", 60)
+    clocks.pass_time(59)
+    with pytest.raises(Failure, match="expires in 1 s"):
+        deploylock.acquire(layout, "two", OWNER, 60)
+    clocks.boot, clocks.since_boot = "c", 61.0
+    assert deploylock.acquire(layout, "two", OWNER, 60)["taken_over"]["user"] == "ann"
+
+
+def test_a_lock_that_another_version_wrote_down_is_understood(layout: Layout, mocker: Any) -> None:
+    clocks = Clocks(mocker, "a")
+    older = {**OWNER, "token": "one", "started": clocks.wall, "expires": clocks.wall + 60}
+    disk.write_json(layout.path(".deploy", "lock.json"), older)
+    clocks.pass_time(59)
+    with pytest.raises(Failure, match="for 0 min 59 s, expires in 1 s"):
+        deploylock.acquire(layout, "two", OWNER, 60)
+    clocks.pass_time(2)
+    deploylock.acquire(layout, "two", OWNER, 60)
+    newer = disk.read_json(layout.path(".deploy", "lock.json"))
+    assert newer["expires"] == clocks.wall + 60, "by which older ones go"
 
 
 def test_unlock_takes_only_ones_own_without_force(layout: Layout) -> None:
