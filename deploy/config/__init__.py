@@ -13,7 +13,7 @@ from .loading import load
 from .models import HostSettings, Lock, Settings
 from .rolling import Canary, Rolling
 from .schema import json_schema
-from .services import Command, Health, Migrate, Service, Signal, Supervisor, Systemd, Touch
+from .services import Command, Health, Migrate, Service, Signal, Supervisor, Systemd, Touch, is_template
 from .stages import SECTION_KEYS, choose_stage, resolve
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "TargetSettings",
     "Touch",
     "choose_stage",
+    "is_template",
     "json_schema",
     "load",
     "relative_to",

@@ -18,7 +18,7 @@ from .code import Shared, Source
 from .environment import Environment
 from .hooking import Hooks
 from .rolling import Rollback, Rolling
-from .services import Health, Migrate, Service
+from .services import INSTANCE, Health, Migrate, Service, Systemd
 
 
 class Lock(Model):
@@ -214,6 +214,22 @@ class Settings(Model):
             seen.add(key)
         if sum(host.primary for host in self.hosts) > 1:
             raise ValueError("hosts: only one may be primary")
+        return self
+
+    @model_validator(mode="after")
+    def _health_of_instances(self) -> Settings:
+        for host in self.hosts:
+            service, health = host.service or self.service, host.health or self.health
+            instances = service.instance_names if isinstance(service, Systemd) else []
+            if not health or not health.by_instance:
+                continue
+            if not instances:
+                raise ValueError(f"health.url: {INSTANCE} is for a template of systemd, with service.instances")
+            for name in instances:
+                try:
+                    Health.model_validate(health.of(name).model_dump())
+                except ValueError:
+                    raise ValueError(f"health.url: {health.of(name).url} is no URL") from None
         return self
 
     @model_validator(mode="after")

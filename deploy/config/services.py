@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from .basics import Model
 
@@ -32,13 +33,91 @@ class _Service(Model):
     )
 
 
+UNIT = re.compile(r"[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*")
+INSTANCE = "{instance}"
+"""In a health URL: the name of the instance that is asked."""
+_INSTANCE = re.compile(r"[A-Za-z0-9:_.\\-]+")
+_MOST_INSTANCES = 100
+
+
 class Systemd(_Service):
-    """A systemd unit; which release runs is proven by its main process."""
+    """One systemd unit or several, one after another; which release runs is proven by each one's main process."""
 
     manager: Literal["systemd"]
-    unit: str = Field(description="For example `guestbook.service`.", pattern=r"^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*$")
+    unit: str = Field(
+        "", description="For example `guestbook.service`; or a template, `guestbook@.service`, with `instances`."
+    )
+    units: list[str] = Field([], description="Several units instead: each is restarted and looked at before the next.")
+    instances: int | list[int | str] | None = Field(
+        None,
+        description="The instances of a template: a number (1 to so many), or a list of names, such as ports. Each is "
+        "restarted and looked at before the next.",
+    )
     action: Literal["restart", "reload", "reload-or-restart"] = Field("restart", description="What systemctl does.")
-    user: bool = Field(False, description="A unit of the deploy user's own manager (`systemctl --user`).")
+    user: bool = Field(False, description="Units of the deploy user's own manager (`systemctl --user`).")
+
+    @field_validator("unit")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        return _unit(value) if value else value
+
+    @field_validator("units")
+    @classmethod
+    def _all_named(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError("one is named twice")
+        return [_unit(name) for name in value]
+
+    @field_validator("instances", mode="before")
+    @classmethod
+    def _instances(cls, value: object) -> object:
+        if value is None:
+            return value
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_INSTANCES:
+            return value
+        if not isinstance(value, list) or not value or any(isinstance(name, bool) for name in value):
+            raise ValueError(f"must be a number from 1 to {_MOST_INSTANCES}, or a list of names")
+        names = [str(name) for name in value]
+        if wrong := [name for name in names if not _INSTANCE.fullmatch(name)]:
+            raise ValueError(f"{wrong[0]!r} cannot be the name of an instance")
+        if len(set(names)) < len(names):
+            raise ValueError("one is named twice")
+        return names
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Systemd:
+        if bool(self.unit) == bool(self.units):
+            raise ValueError("either unit or units says what is restarted")
+        templates = [name for name in self.named if is_template(name)]
+        if templates and self.instances is None:
+            raise ValueError(f"{templates[0]} is a template; instances says which of it there are")
+        if self.instances is not None and not templates:
+            raise ValueError(f"instances is for a template, such as {self.named[0].partition('.')[0]}@.service")
+        return self
+
+    @property
+    def named(self) -> list[str]:
+        """The units as they are configured, templates as such."""
+        return self.units or [self.unit]
+
+    @property
+    def instance_names(self) -> list[str]:
+        """Of a template; empty where there is none."""
+        if isinstance(self.instances, int):
+            return [str(number) for number in range(1, self.instances + 1)]
+        return [str(name) for name in self.instances or ()]
+
+
+def is_template(unit: str) -> bool:
+    return "@." in unit
+
+
+def _unit(name: str) -> str:
+    if not UNIT.fullmatch(name):
+        raise ValueError("must be the name of a unit, such as guestbook.service")
+    if name.endswith(".socket"):
+        raise ValueError(f"{name} closes its socket when it is restarted; name the service that it starts")
+    return name
 
 
 class Supervisor(_Service):
@@ -81,7 +160,11 @@ Service = Annotated[Systemd | Supervisor | Signal | Touch | Command, Field(discr
 class Health(Model):
     """How the application says that it is well; asked on the host itself."""
 
-    url: str = Field(description="Must answer 2xx.", pattern=r"^https?://[!-~]+$")
+    url: str = Field(
+        description="Must answer 2xx. `{instance}` in it stands for the instance of a template: then each is asked, "
+        "before the next is restarted.",
+        pattern=r"^https?://[!-~]+$",
+    )
     timeout: float = Field(30, description="Seconds until the release counts as not healthy.", gt=0, le=3600)
     interval: float = Field(1, description="Seconds between two requests at most.", gt=0, le=60)
     host: str = Field(
@@ -91,6 +174,16 @@ class Health(Model):
     @field_validator("url")
     @classmethod
     def _port(cls, value: str) -> str:
-        if urlsplit(value).port == 0:  # a port that is no number raises a ValueError by itself
+        # Whatever an instance is called, a port is a number.
+        if urlsplit(value.replace(INSTANCE, "1")).port == 0:  # a port that is no number raises a ValueError by itself
             raise ValueError("nobody listens on port 0")
         return value
+
+    @property
+    def by_instance(self) -> bool:
+        """Whether each instance has a URL of its own."""
+        return INSTANCE in self.url
+
+    def of(self, instance: str) -> Health:
+        """What is asked of one instance."""
+        return self.model_copy(update={"url": self.url.replace(INSTANCE, instance)})

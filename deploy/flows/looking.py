@@ -38,7 +38,7 @@ def status(config: Config, options: Options) -> None:
 
 
 def _ask(run: Run, host: Host) -> dict[str, Any]:
-    answer: dict[str, Any] = host.call("probe", shared_files=[], service=None)
+    answer: dict[str, Any] = host.call("probe", shared_files=[], services=[])
     return answer
 
 
@@ -93,7 +93,7 @@ def check(config: Config, options: Options) -> None:
             if facts["lock"]:
                 run.report.warn(facts["lock"], host.name)
             for doubt in mixed[host]:
-                run.report.warn(f"{run.service(host).unit} would mix releases: {doubt}", host.name)
+                run.report.warn(doubt, host.name)
             problems += [(host.name, problem) for problem in found]
             said = f"{len(found)} in the way, see below" if found else _described(facts, rights[host])
             run.report.say(said, host.name)

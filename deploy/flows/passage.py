@@ -15,7 +15,7 @@ from ..host.connection import Host
 from . import reverting
 from .ledger import Ledger
 from .naming import names
-from .restarting import NotHealthy, look
+from .proving import NotHealthy, look
 from .reverting import Verdict
 from .run import Run
 

@@ -122,10 +122,13 @@ def show_restart(run: Run, releases: Mapping[Host, str]) -> None:
 def _show_restart(run: Run, releases: Mapping[Host, str]) -> None:
     for host, release in releases.items():
         service, health = run.service(host), run.health(host)
-        if service:
-            command = manager.restart(service, host.base_path, commands.by_hand(host, release))
+        for part in manager.parts(service) if service else ():
+            command = manager.restart(part.service, host.base_path, commands.by_hand(host, release))
             run.report.say(f"would run as {command.user or host.deploy_user}: {command}", host.name)
-        if health:
+            if part.name:
+                asked = f", and ask {own.url} for up to {own.timeout:g} s" if (own := part.health(health)) else ""
+                run.report.say(f"would look whether {part.name} runs {release}{asked}", host.name)
+        if health and not health.by_instance:
             run.report.say(f"would ask {health.url} for up to {health.timeout:g} s", host.name)
 
 

@@ -78,8 +78,8 @@ def problems(run: Run, host: Host, facts: Mapping[str, Any]) -> list[str]:
         found.append(f"{host.base_path}/shared/{name} is missing; {run.fab('shared.put')} FILE --as {name}")
     for name, matter in facts["shared_wrong"]:
         found.append(f"{host.base_path}/shared/{name} {matter}")
-    if facts.get("unit_missing"):
-        found.append(f"the unit {facts['unit_missing']} is not on the host (systemctl does not know it)")
+    for name in facts["units_missing"]:
+        found.append(f"the unit {name} is not on the host (systemctl does not know it)")
     found += fitting.missing_packages(facts)
     if problem := _signers(run, host, facts):
         found.append(problem)
@@ -109,12 +109,17 @@ def sudo_rights(host: Host) -> str:
 
 
 def mixing(run: Run, host: Host) -> list[str]:
-    """What of the service's unit would give its processes two releases at once: :mod:`deploy.hostside.mixing`."""
+    """What of the service's units would give their processes two releases at once: :mod:`deploy.hostside.mixing`."""
     service = run.service(host)
     if service is None or run.facts[host]["base"]["lacking"]:
         return []
-    found: list[str] = host.call("doubt_unit", service=manager.description(service, host.base_path))
-    return found
+    told = manager.descriptions(service, host.base_path)
+    answers = host.batch([("doubt_unit", {"service": each}) for each in told])
+    return [
+        f"{each['unit']} would mix releases: {doubt}"
+        for each, found in zip(told, answers, strict=True)
+        for doubt in found
+    ]
 
 
 def may_restart(run: Run, host: Host) -> str:
@@ -122,10 +127,8 @@ def may_restart(run: Run, host: Host) -> str:
     service = run.service(host)
     if service is None or host.login == "root" or host.sudo_password:
         return ""
-    command = manager.restart(service, host.base_path)
-    if command.user != "root":
-        return ""
-    answer = host.run(f"sudo -n -l -- {command}")
-    if answer.ok:
-        return ""
-    return f"{host.login} may not run without a password: sudo {command}"
+    for part in manager.parts(service):
+        command = manager.restart(part.service, host.base_path)
+        if command.user == "root" and not host.run(f"sudo -n -l -- {command}").ok:
+            return f"{host.login} may not run without a password: sudo {command}"
+    return ""

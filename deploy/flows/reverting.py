@@ -8,7 +8,8 @@ from typing import Literal
 from ..errors import DeployError, NotRolledBack, because, combine
 from ..fleet import parallel
 from ..host.connection import Host
-from .restarting import look, restart
+from .proving import look
+from .restarting import restart
 from .run import Run
 
 Verdict = Literal["bad", "staged"]

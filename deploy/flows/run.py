@@ -108,15 +108,14 @@ class Run:
 
         :param also: what takes longer to tell: see :mod:`deploy.hostside.probe`.
         """
-        service = self.service(host)
-        told = manager.description(service, host.base_path) if service else None
+        told = manager.descriptions(self.service(host), host.base_path)
         asked: list[tuple[str, dict[str, Any]]] = [
             (
                 "probe",
                 {
                     "shared_files": self.settings.shared.files,
                     "shared_dirs": self.settings.shared.dirs,
-                    "service": told,
+                    "services": told,
                     "also": list(also),
                 },
             )

@@ -17,12 +17,13 @@ _TOOLS = ("rsync", "git", "hg", "svn", "systemctl", "supervisorctl", "sudo")
 def look(
     layout: Layout,
     shared_files: list[str],
-    service: dict[str, Any] | None,
+    services: Sequence[dict[str, Any]],
     also: Sequence[str] = (),
     shared_dirs: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that a deploy wants to know before it touches anything.
 
+    :param services: what is to be restarted, as the laptop describes it.
     :param also: what takes longer than the rest, see :func:`ask`.
     """
     import getpass
@@ -45,7 +46,7 @@ def look(
         "shared_missing": sharedpaths.missing(layout, shared_files),
         "shared_wrong": sharedpaths.wrong(layout, shared_files, shared_dirs),
         "shared_doubtful": sharedpaths.doubtful(layout, shared_files),
-        "unit_missing": _unit_missing(service),
+        "units_missing": [service["unit"] for service in services if _is_missing(service)],
         "signers": signature.known(layout),
         "lock": deploylock.show(layout),
         "unfinished": releases.unfinished(layout),
@@ -68,18 +69,18 @@ def ask(layout: Layout, also: Sequence[str]) -> dict[str, Any]:
     return {name: questions.QUESTIONS[name](layout) for name in also}
 
 
-def _unit_missing(service: dict[str, Any] | None) -> str:
-    """The service's unit, where systemd does not know it; '' else."""
-    if not service or service["manager"] != "systemd" or service.get("user"):
-        return ""
+def _is_missing(service: dict[str, Any]) -> bool:
+    """Whether systemd does not know a service's unit."""
+    if service["manager"] != "systemd" or service.get("user"):
+        return False
     import subprocess
 
     command = ["systemctl", "show", "--property=LoadState", "--value", "--", service["unit"]]
     try:
         answer = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=20, check=False)
     except (OSError, subprocess.SubprocessError):
-        return str(service["unit"])
-    return "" if answer.stdout.strip() in (b"loaded", b"") else str(service["unit"])
+        return True
+    return answer.stdout.strip() not in (b"loaded", b"")
 
 
 def _importable(name: str) -> bool:

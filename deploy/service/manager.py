@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from ..config import Command, Service, Signal, Supervisor, Systemd, Touch
+from ..config import Command, Health, Service, Signal, Supervisor, Systemd, Touch, is_template
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,43 @@ class ServiceCommand:
         return shlex.join(self.words)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is restarted and looked at by itself: a service, or one of its units.
+
+    :ivar service: as if it were the only one.
+    :ivar name: the unit, where there are several; else ''.
+    :ivar instance: of a template; else ''.
+    """
+
+    service: Service
+    name: str = ""
+    instance: str = ""
+
+    def health(self, health: Health | None) -> Health | None:
+        """What is asked of this part alone, where it can be."""
+        return health.of(self.instance) if health and health.by_instance and self.instance else None
+
+
+def parts(service: Service) -> list[Part]:
+    """What of *service* is restarted, in order."""
+    if not isinstance(service, Systemd):
+        return [Part(service)]
+    found = [
+        (unit.replace("@.", f"@{instance}."), instance)
+        for unit in service.named
+        for instance in (service.instance_names if is_template(unit) else [""])
+    ]
+    several = len(found) > 1
+    return [Part(_alone(service, unit), unit if several else "", instance) for unit, instance in found]
+
+
+def _alone(service: Systemd, unit: str) -> Systemd:
+    return service.model_copy(update={"unit": unit, "units": [], "instances": None})
+
+
 def restart(service: Service, base: str, in_release: Sequence[str] = ()) -> ServiceCommand:
-    """The command that makes *service* run the current release.
+    """The command that makes *service*, a part's, run the current release.
 
     :param base: the application's base path on the host.
     :param in_release: the words that run a shell command (their last argument) inside the live release.
@@ -97,13 +132,22 @@ def pid_query(service: Service) -> ServiceCommand | None:
 
 
 def description(service: Service, base: str) -> dict[str, Any]:
-    """The service as the host program is told of it."""
+    """A part's service as the host program is told of it."""
     told: dict[str, Any] = {"manager": service.manager}
     if isinstance(service, Systemd):
         told.update(unit=service.unit, user=service.user)
     if service.pidfile:
         told["pidfile"] = below(base, service.pidfile)
     return told
+
+
+def descriptions(service: Service | None, base: str) -> list[dict[str, Any]]:
+    """The same for each kind of part: of a template's instances, for the first."""
+    if service is None:
+        return []
+    first = service.instance_names[:1] if isinstance(service, Systemd) else []
+    kinds = [part for part in parts(service) if not part.instance or part.instance in first]
+    return [description(part.service, base) for part in kinds]
 
 
 def below(base: str, path: str) -> str:

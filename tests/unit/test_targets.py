@@ -339,9 +339,9 @@ def test_what_the_loader_is_said_to_find_it_finds() -> None:
 def test_only_what_is_asked_for_is_asked() -> None:
     from deploy.hostside.layout import Layout
 
-    plain = probe.look(Layout("/srv/nowhere"), [], None)
+    plain = probe.look(Layout("/srv/nowhere"), [], [])
     assert not {"foreign", "libraries", "openssh", "sudo"} & set(plain)
-    asked = probe.look(Layout("/srv/nowhere"), [], None, ["openssh", "sudo"])
+    asked = probe.look(Layout("/srv/nowhere"), [], [], ["openssh", "sudo"])
     assert {"openssh", "sudo"} <= set(asked)
     assert asked["sudo"] in ("", "none", "passwordless", "passwordless for some", "needs password")
 
@@ -352,7 +352,7 @@ def test_what_the_host_says_of_itself_is_what_the_system_says(tmp_path: Path) ->
 
     from deploy.hostside.layout import Layout
 
-    told = probe.look(Layout(str(tmp_path / "not/there")), [], None)
+    told = probe.look(Layout(str(tmp_path / "not/there")), [], [])
     assert told["executable"] == sys.executable
     assert told["interpreter"] == os.path.realpath(sys.executable)
     assert told["machine"] == os.uname().machine

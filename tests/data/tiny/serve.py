@@ -39,4 +39,4 @@ if __name__ == "__main__":
     if "crash" in VERSION:
         sys.exit("this version crashes at start")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    ThreadingHTTPServer(("127.0.0.1", 8000), Handler).serve_forever()
+    ThreadingHTTPServer(("127.0.0.1", int(os.environ.get("PORT", "8000"))), Handler).serve_forever()
