@@ -79,7 +79,7 @@ def check(config: Config, options: Options) -> None:
         probing.warn(run)
         probing.warn_of_foreign(run)
         rights = parallel.each(run.hosts, probing.sudo_rights)
-        mixed = parallel.each(run.hosts, lambda host: probing.mixing(run, host))
+        doubts = parallel.each(run.hosts, lambda host: probing.doubts(run, host))
         problems = []
         libraries = fitting.missing_libraries(run, bundling.all_known(run))
         for host in run.hosts:
@@ -92,7 +92,7 @@ def check(config: Config, options: Options) -> None:
                 found.append(denied)
             if facts["lock"]:
                 run.report.warn(facts["lock"], host.name)
-            for doubt in mixed[host]:
+            for doubt in doubts[host]:
                 run.report.warn(doubt, host.name)
             problems += [(host.name, problem) for problem in found]
             said = f"{len(found)} in the way, see below" if found else _described(facts, rights[host])

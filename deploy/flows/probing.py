@@ -108,18 +108,14 @@ def sudo_rights(host: Host) -> str:
     return answer
 
 
-def mixing(run: Run, host: Host) -> list[str]:
+def doubts(run: Run, host: Host) -> list[str]:
     """What of the service's units would give their processes two releases at once: :mod:`deploy.hostside.mixing`."""
     service = run.service(host)
     if service is None or run.facts[host]["base"]["lacking"]:
         return []
     told = manager.descriptions(service, host.base_path)
-    answers = host.batch([("doubt_unit", {"service": each}) for each in told])
-    return [
-        f"{each['unit']} would mix releases: {doubt}"
-        for each, found in zip(told, answers, strict=True)
-        for doubt in found
-    ]
+    asked = [(name, {"service": each}) for each in told for name in ("doubt_unit", "doubt_sockets")]
+    return [doubt for answer in host.batch(asked) for doubt in answer]
 
 
 def may_restart(run: Run, host: Host) -> str:

@@ -47,11 +47,13 @@ def _restart_one(run: Run, host: Host, release: str, part: Part, *, insist: bool
     service = part.service
     command = manager.restart(service, host.base_path, commands.by_hand(host, release))
     with run.report.step("restart", host.name) as step:
+        _open_sockets(run, host, part)
         result = _tell_manager(run, host, release, command)
         if not result.ok and insist and (forget := manager.forget_failures(service)):
             step.progress("waiting until systemd lets it be started again")
             if not host.run(str(forget), user=forget.user or host.deploy_user).ok:
                 time.sleep(START_LIMIT_S)  # sudo may allow the restart alone
+            _open_sockets(run, host, part)
             result = _tell_manager(run, host, release, command)
         if not result.ok:
             raise NotHealthy(
@@ -61,6 +63,20 @@ def _restart_one(run: Run, host: Host, release: str, part: Part, *, insist: bool
                 hint=f"to see it again there: {command}" if command.configured else "",
             )
         step.outcome = f"restarted ({command})" if len(str(command)) < 60 else "restarted"
+
+
+def _open_sockets(run: Run, host: Host, part: Part) -> None:
+    """Have systemd listen again where a release that crashes whenever it is started made it give up a socket."""
+    if not run.facts[host]["units_with_sockets"]:
+        return
+    states = host.call("sockets", service=manager.description(part.service, host.base_path))
+    for name in (name for name, state in states.items() if state == "failed"):
+        lines = manager.open_again(part.service, name)
+        if all(host.run(str(each), user=each.user or host.deploy_user).ok for each in lines):
+            run.report.say(f"{name} had failed, and listens again", host.name)
+        else:
+            by_hand = "; ".join(map(str, lines))
+            run.report.warn(f"{name} has failed, so nobody listens, and it cannot be started: {by_hand}", host.name)
 
 
 def _tell_manager(run: Run, host: Host, release: str, command: manager.ServiceCommand) -> CommandResult:

@@ -5,11 +5,10 @@ It reads the unit as systemd tells it; what a start script or a configuration fi
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from typing import Any
 
+from . import systemd
 from .layout import Layout
 
 _PYTHON = re.compile(r"(pypy|python)[0-9.]*$")
@@ -17,41 +16,23 @@ _SEARCHED = ("PATH", "PWD", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 """Variables that are looked up again and again."""
 
 
-def doubts(layout: Layout, service: dict[str, Any] | None) -> list[str]:
+def doubts(layout: Layout, service: dict[str, Any]) -> list[str]:
     """What of the service's unit goes through `current` after its start, one sentence each."""
-    if not service or service["manager"] != "systemd":
+    if service["manager"] != "systemd":
         return []
-    scope = ["--user"] if service.get("user") else []
-    directory = {"XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}"} if scope else {}
-    command = ["systemctl", *scope, "show", "--property=ExecStart,Environment", "--", service["unit"]]
-    try:
-        answer = subprocess.run(
-            command,
-            env={**os.environ, **directory},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=20,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return of_unit(answer.stdout.decode(errors="replace"), layout.path("current"))
+    said = systemd.show(service["unit"], "ExecStart", "Environment", of_user=bool(service.get("user")))
+    found = of_unit(said.get("ExecStart", ""), said.get("Environment", ""), layout.path("current"))
+    return [f"{service['unit']} would mix releases: {doubt}" for doubt in found]
 
 
-def of_unit(told: str, current: str) -> list[str]:
-    """The same of what ``systemctl show`` says (ExecStart and Environment)."""
-    found = []
-    for line in told.splitlines():
-        name, _, value = line.partition("=")
-        if name == "ExecStart":
-            command = re.search(r"argv\[\]=(.*?) ;", value)
-            found += _of_command(command.group(1).split() if command else [], current)
-        elif name == "Environment":
-            for word in value.split():
-                variable, _, path = word.strip('"').partition("=")
-                if variable in _SEARCHED and _through(path, current):
-                    found.append(f"its variable {variable} names {current}, which is looked up again after a switch")
+def of_unit(start: str, environment: str, current: str) -> list[str]:
+    """The same of what ``systemctl show`` says of ExecStart and Environment."""
+    command = re.search(r"argv\[\]=(.*?) ;", start)
+    found = _of_command(command.group(1).split() if command else [], current)
+    for word in environment.split():
+        variable, _, path = word.strip('"').partition("=")
+        if variable in _SEARCHED and _through(path, current):
+            found.append(f"its variable {variable} names {current}, which is looked up again after a switch")
     return found
 
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from . import deploylock, interpreter, releases, sharedpaths, signature
+from . import deploylock, interpreter, releases, sharedpaths, signature, systemd
 from .layout import Layout, Records
 
 _TOOLS = ("rsync", "git", "hg", "svn", "systemctl", "supervisorctl", "sudo")
@@ -46,7 +46,7 @@ def look(
         "shared_missing": sharedpaths.missing(layout, shared_files),
         "shared_wrong": sharedpaths.wrong(layout, shared_files, shared_dirs),
         "shared_doubtful": sharedpaths.doubtful(layout, shared_files),
-        "units_missing": [service["unit"] for service in services if _is_missing(service)],
+        **_units(services),
         "signers": signature.known(layout),
         "lock": deploylock.show(layout),
         "unfinished": releases.unfinished(layout),
@@ -69,18 +69,18 @@ def ask(layout: Layout, also: Sequence[str]) -> dict[str, Any]:
     return {name: questions.QUESTIONS[name](layout) for name in also}
 
 
-def _is_missing(service: dict[str, Any]) -> bool:
-    """Whether systemd does not know a service's unit."""
-    if service["manager"] != "systemd" or service.get("user"):
-        return False
-    import subprocess
-
-    command = ["systemctl", "show", "--property=LoadState", "--value", "--", service["unit"]]
-    try:
-        answer = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=20, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return True
-    return answer.stdout.strip() not in (b"loaded", b"")
+def _units(services: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+    """Of the services' units, those that systemd does not know, and those that sockets start."""
+    found: dict[str, list[str]] = {"units_missing": [], "units_with_sockets": []}
+    for service in services:
+        if service["manager"] == "systemd":
+            of_user = bool(service.get("user"))
+            said = systemd.show(service["unit"], "LoadState", "TriggeredBy", of_user=of_user)
+            if not of_user and said.get("LoadState") not in ("loaded", ""):
+                found["units_missing"].append(service["unit"])
+            if systemd.sockets_in(said.get("TriggeredBy", "")):
+                found["units_with_sockets"].append(service["unit"])
+    return found
 
 
 def _importable(name: str) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from typing import Any
 
+from . import systemd
 from .layout import Layout
 
 
@@ -31,37 +31,17 @@ def children(pid: int) -> list[int]:
 
 
 def main_pid(service: dict[str, Any], layout: Layout) -> int:
-    """The service's main process; 0 where it has none, -1 where it runs without one (a oneshot unit, a target).
+    """The main process by the service's pidfile; 0 where there is none.
 
-    :raises PermissionError: its pidfile is for others to read.
+    :raises PermissionError: the file is for others to read.
     """
     try:
-        if service["manager"] == "systemd":
-            return _main_pid_of_unit(service["unit"], of_user=bool(service.get("user")))
         with open(layout.path(service["pidfile"]), encoding="ascii") as stream:
             return max(0, int(stream.read().strip() or 0))
     except PermissionError:
         raise
-    except (OSError, ValueError, subprocess.SubprocessError):
+    except (OSError, ValueError):
         return 0
-
-
-def _main_pid_of_unit(unit: str, *, of_user: bool) -> int:
-    scope = ["--user"] if of_user else []
-    # systemctl finds the user's manager by this directory; a login by sudo does not set it.
-    directory = {"XDG_RUNTIME_DIR": f"/run/user/{os.getuid()}"} if of_user else {}
-    answer = subprocess.run(
-        ["systemctl", *scope, "show", "--property=MainPID,ActiveState", "--", unit],
-        env={**os.environ, **directory},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        timeout=20,
-        check=False,
-    )
-    said = dict(line.split("=", 1) for line in answer.stdout.decode().splitlines() if "=" in line)
-    pid = int(said.get("MainPID", 0))
-    return -1 if not pid and said.get("ActiveState") == "active" else pid
 
 
 def release_of(pid: int, layout: Layout) -> str:
@@ -148,10 +128,29 @@ def prove(layout: Layout, service: dict[str, Any], identifier: str, timeout: flo
 
 
 def _look_at(service: dict[str, Any], layout: Layout, identifier: str) -> dict[str, Any]:
+    if service["manager"] == "systemd":
+        return _look_at_unit(service, layout, identifier)
     try:
         pid = service["pid"] if "pid" in service else main_pid(service, layout)
     except PermissionError as error:
         return {"verdict": "hidden", "detail": f"{error.filename} is for another user to read"}
-    if pid == -1:
-        return {"verdict": "unknown", "detail": f"{service['unit']} is active, but has no main process to look at"}
-    return look(layout, pid, identifier) if pid else {"verdict": "down", "detail": "it has no main process"}
+    return look(layout, pid, identifier) if pid else _NOTHING
+
+
+def _look_at_unit(service: dict[str, Any], layout: Layout, identifier: str) -> dict[str, Any]:
+    unit, of_user = service["unit"], bool(service.get("user"))
+    said = systemd.show(unit, "MainPID", "ActiveState", "TriggeredBy", of_user=of_user)
+    pid = int(said.get("MainPID") or 0)
+    if pid:
+        return look(layout, pid, identifier)
+    if said.get("ActiveState") == "active":  # a oneshot unit, a target
+        return {"verdict": "unknown", "detail": f"{unit} is active, but has no main process to look at"}
+    if said.get("ActiveState") == "inactive":
+        for name, state in systemd.states(systemd.sockets_in(said["TriggeredBy"]), of_user=of_user).items():
+            if state == "active":
+                detail = f"{unit} does not run now; {name} starts it with the next connection"
+                return {"verdict": "unknown", "detail": detail}
+    return _NOTHING
+
+
+_NOTHING = {"verdict": "down", "detail": "it has no main process"}

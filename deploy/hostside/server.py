@@ -131,6 +131,8 @@ OPERATIONS = {
     "verify": "verify.verify",
     "prove": "processes.prove",
     "doubt_unit": "mixing.doubts",
+    "doubt_sockets": "systemd.doubts",
+    "sockets": "systemd.sockets",
     "records": "layout.summary",
     "lacking": "install.lacking",
     "libraries": "libraries.lacking",

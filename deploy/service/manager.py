@@ -74,10 +74,8 @@ def restart(service: Service, base: str, in_release: Sequence[str] = ()) -> Serv
     """
     user = "root" if service.sudo else ""
     match service:
-        case Systemd(user=True):
-            return _of_users_manager(service.action, service.unit)
         case Systemd():
-            return ServiceCommand(("systemctl", service.action, service.unit), user)
+            return _systemctl(service, service.action, service.unit)
         case Supervisor():
             return ServiceCommand(("supervisorctl", "restart", service.program), user)
         case Signal():
@@ -96,10 +94,7 @@ def inspect(service: Service) -> ServiceCommand | None:
     """The command that tells why a restart failed, None where the manager has none."""
     match service:
         case Systemd():
-            words = ("status", "--no-pager", "--full", "--lines=15", service.unit)
-            if service.user:
-                return _of_users_manager(*words)
-            return ServiceCommand(("systemctl", *words), "root" if service.sudo else "")
+            return _systemctl(service, "status", "--no-pager", "--full", "--lines=15", service.unit)
         case Supervisor():
             user = "root" if service.sudo else ""
             return ServiceCommand(("supervisorctl", "tail", service.program.rstrip(":*"), "stderr"), user)
@@ -110,9 +105,22 @@ def forget_failures(service: Service) -> ServiceCommand | None:
     """The command that lets a unit be started again that was started too often (systemd.unit(5), StartLimitBurst=);
     None where the manager counts no starts.
     """
-    if not isinstance(service, Systemd):
-        return None
-    words = ("reset-failed", service.unit)
+    return _systemctl(service, "reset-failed", service.unit) if isinstance(service, Systemd) else None
+
+
+def open_again(service: Service, socket: str) -> list[ServiceCommand]:
+    """The commands that have systemd listen again on a socket that failed: it gives up one whose service was started
+    too often, and starts none while its service runs.
+    """
+    assert isinstance(service, Systemd)
+    return [
+        _systemctl(service, "stop", service.unit),
+        _systemctl(service, "reset-failed", service.unit, socket),
+        _systemctl(service, "start", socket),
+    ]
+
+
+def _systemctl(service: Systemd, *words: str) -> ServiceCommand:
     if service.user:
         return _of_users_manager(*words)
     return ServiceCommand(("systemctl", *words), "root" if service.sudo else "")

@@ -9,10 +9,9 @@ from deploy.hostside.mixing import of_unit
 CURRENT = "/srv/app/current"
 
 
-def told(command: str, environment: str = "") -> str:
+def told(command: str, environment: str = "") -> tuple[str, str]:
     path = command.split()[0]
-    start = f"{{ path={path} ; argv[]={command} ; ignore_errors=no ; start_time=[n/a] ; pid=0 ; status=0/0 }}"
-    return f"ExecStart={start}\nEnvironment={environment}\n"
+    return f"{{ path={path} ; argv[]={command} ; ignore_errors=no ; pid=0 ; status=0/0 }}", environment
 
 
 @pytest.mark.parametrize(
@@ -22,12 +21,11 @@ def told(command: str, environment: str = "") -> str:
         told("/usr/bin/env .venv/bin/python serve.py", "LANG=C PATH=/usr/bin"),
         told(f"{CURRENT}/.venv/bin/gunicorn app"),
         told("/srv/app/currently/.venv/bin/python serve.py"),
-        "ExecStart=\nEnvironment=\n",
-        "",
+        ("", ""),
     ],
 )
-def test_a_unit_that_follows_the_link_once_is_well(text: str) -> None:
-    assert of_unit(text, CURRENT) == []
+def test_a_unit_that_follows_the_link_once_is_well(text: tuple[str, str]) -> None:
+    assert of_unit(*text, CURRENT) == []
 
 
 @pytest.mark.parametrize(
@@ -42,6 +40,6 @@ def test_a_unit_that_follows_the_link_once_is_well(text: str) -> None:
         (told("/usr/bin/env gunicorn", f"PATH={CURRENT}/.venv/bin:/usr/bin"), "PATH"),
     ],
 )
-def test_a_unit_that_goes_through_the_link_is_told_what_to_change(text: str, expected: str) -> None:
-    [doubt] = of_unit(text, CURRENT)
+def test_a_unit_that_goes_through_the_link_is_told_what_to_change(text: tuple[str, str], expected: str) -> None:
+    [doubt] = of_unit(*text, CURRENT)
     assert expected in doubt
