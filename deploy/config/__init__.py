@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .balancers import Haproxy
 from .building import Build
 from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, Index, LocalBuilder, TargetSettings
 from .checks import Check, SystemPackages
@@ -27,6 +28,7 @@ __all__ = [
     "Canary",
     "Check",
     "Command",
+    "Haproxy",
     "Health",
     "Hook",
     "Hooks",

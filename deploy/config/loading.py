@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ..errors import ConfigurationError
 from ..hostside.secrecy import looks_secret
+from .balancers import Haproxy
 from .basics import NAME, Model
 from .building import Build
 from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, Index, TargetSettings
@@ -123,7 +124,8 @@ _PARTS: dict[str, type[Model]] = {
     "bundle": Bundle, "audit": Audit, "ignore": Ignore, "index": Index,
     "target": TargetSettings, "hosts": HostSettings, "builders": Builder,
     "hooks": Hooks, **dict.fromkeys(Hooks.model_fields, Hook),
-    "host": BuildHost, "container": BuildContainer, "rolling": Rolling, "canary": Canary, **_MANAGERS,
+    "host": BuildHost, "container": BuildContainer, "rolling": Rolling, "canary": Canary,
+    "balancer": Haproxy, **_MANAGERS,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from .balancers import SERVER, Haproxy
 from .basics import NAME, Model, absolute, address
 from .building import Build
 from .bundles import Audit, Builder, Bundle, Index, LocalBuilder, TargetSettings
@@ -41,6 +42,12 @@ class HostSettings(Model):
     python: str = Field("", description="Instead of the stage's.")
     service: Service | None = Field(None, description="Instead of the stage's.")
     health: Health | None = Field(None, description="Instead of the stage's.")
+    balancer_name: str = Field(
+        "",
+        description="What the balancer calls it; default: its name without the user and the port, or the part of that "
+        "before the first dot.",
+        pattern=SERVER,
+    )
 
     @field_validator("host")
     @classmethod
@@ -122,6 +129,7 @@ class Settings(Model):
     service: Service | None = Field(None, description="What has to be restarted, and how.")
     health: Health | None = Field(None, description="How health is asked.")
     rolling: Rolling = Field(Rolling(), description="In which batches hosts are switched.")
+    balancer: Haproxy | None = Field(None, description="What hosts are taken out of before their turn.")
     rollback: Rollback = Field(
         "all",
         description="Where a batch fails: it and those before it go back (`all`), it alone does (`batch`), or all is "

@@ -16,7 +16,8 @@ from ..errors import CheckFailed, ConfigurationError
 from ..report.console import Report, make
 from .asking import asked
 from .bundles import SHORT, Shelf
-from .run import Project, Run, terminable
+from .projects import Project
+from .run import Run, terminable
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from ..config import Settings, relative_to
 from ..errors import BuildError, ConfigurationError
 from ..report.console import Report, make
 from .asking import asked
-from .run import Options, Project, terminable
+from .projects import Project
+from .run import Options, terminable
 from .signing import allowed_path
 
 SHORT = 12

@@ -26,6 +26,7 @@ from . import (
     staging,
     steps,
 )
+from .balancing import Balance
 from .bundling import Bundles
 from .run import Options, Run, opened
 from .staging import Staging
@@ -54,6 +55,7 @@ def deploy(config: Config, options: Options, *, force: bool, retry: bool = False
                 return
             bundles = bundling.create(run)
             hosts = staging.changing(run, code, bundles)
+            Balance(run).put_back([host for host in run.hosts if host not in hosts])
             if not hosts:
                 if not force:
                     activating.put_away(run)
@@ -70,6 +72,7 @@ def _deploy(run: Run, code: Snapshot, bundles: Bundles, hosts: list[Host], *, re
     for host, live in alone.items():
         run.report.say(f"left alone: {live} is live and good", host.name)
     fitting.verify(run, bundles)
+    rolling.verify(run, hosts, canary=True)
     auditing.gate(run, (bundle.manifest for bundle in bundles.values()))
     order = staging.choose(run, code, bundles, hosts, retry=retry)
     try:
@@ -85,6 +88,7 @@ def _deploy(run: Run, code: Snapshot, bundles: Bundles, hosts: list[Host], *, re
 def _reactivate(run: Run) -> None:
     """Restart what is live and good, and look again; it stays good whatever comes of it."""
     live = plan.live(run, run.hosts)
+    rolling.verify(run, live, canary=False)
     rolling.restart(run, live, {})
     activating.settle(run, live, steps.entry(run, "deploy --force"), clean=True)
     summary(run, live)

@@ -8,11 +8,12 @@ from typing import Any
 from fabric import Config
 
 from ..bundle import Target, targetfile
-from ..errors import CheckFailed, by_host
+from ..errors import CheckFailed, DeployError, Interrupted, by_host
 from ..fleet import parallel
 from ..host.connection import Host
 from ..source.snapshot import files
 from . import bundling, fitting, matching, plan, probing, pushing, reaching
+from .balancing import Balance
 from .run import Options, Run, opened
 
 
@@ -81,6 +82,13 @@ def check(config: Config, options: Options) -> None:
         rights = parallel.each(run.hosts, probing.sudo_rights)
         doubts = parallel.each(run.hosts, lambda host: probing.doubts(run, host))
         problems = []
+        try:
+            for name, told in Balance(run).describe():
+                run.report.say(told, name)
+        except Interrupted:
+            raise
+        except DeployError as error:
+            problems += [(part.where, part.what) for part in error.parts or (error,)]
         libraries = fitting.missing_libraries(run, bundling.all_known(run))
         for host in run.hosts:
             facts = run.facts[host]

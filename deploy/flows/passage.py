@@ -13,6 +13,7 @@ from ..fleet import batches, parallel
 from ..fleet.batches import Batch
 from ..host.connection import Host
 from . import reverting
+from .balancing import Balance
 from .ledger import Ledger
 from .naming import names
 from .proving import NotHealthy, look
@@ -55,12 +56,14 @@ class Passage:
     :ivar done: those of the batches before it, the newest last.
     :ivar failed: what failed on which of the current hosts, where that is known.
     :ivar touched: whether work on the current hosts has begun.
+    :ivar balance: what they are taken out of meanwhile.
     """
 
     def __init__(self, run: Run, releases: Releases, batches: Sequence[Batch[Host]]) -> None:
         self.run = run
         self.releases = releases
         self.batches = batches
+        self.balance = Balance(run)
         self.ledger = Ledger(run)
         self.ledger.note([host for host in run.hosts if host not in releases], "left alone")
         self.current: list[Host] = []
@@ -82,10 +85,12 @@ class Passage:
                 self.run.assert_locked()
             if len(self.batches) > 1:
                 self.run.report.phase(title(self.run, batch, len(self.batches)))
+            self.balance.drain(batch.hosts)
             self.touched = True
             well, failed = work({host: self.releases[host] for host in batch.hosts})
             self._well.update(well)
             self._assert_none(failed)
+            self.balance.undrain(batch.hosts)
             self._finish(batch)
             self.ledger.note(batch.hosts, "done, and stays so")
             self.done.append(self.current)
@@ -133,8 +138,11 @@ class Passage:
         if not self.touched:
             self.ledger.note(self.current, f"not touched: {cause.what}")
         try:
+            if not self.touched:
+                self.balance.undrain_or_warn(self.current)
             switched, failures = self._waves_back(waves, cause, verdict)
         except (KeyboardInterrupt, Interrupted) as interrupt:
+            self.balance.undrain_or_warn(self.balance.out, patient=False)
             self.ledger.show()
             look_at = f"look at it with {self.run.fab('status')}, then {self.run.fab('deploy')}"
             raise because(Interrupted, "interrupted while going back", cause, hint=look_at) from interrupt
@@ -157,7 +165,9 @@ class Passage:
             if hosts[0] not in self.current:
                 self.run.report.phase(f"going back: {names(hosts)}")
             releases = {host: self.releases[host] for host in hosts}
+            self.balance.drain_or_warn(hosts)
             switched, stuck = reverting.attempt(self.run, releases, cause.line, verdict)
+            self.balance.undrain_or_warn([host for host in hosts if host not in stuck])
             self._note_back(hosts, cause, stuck)
             any_switched = any_switched or any(switched.values())
             failures += stuck.values()
@@ -196,6 +206,12 @@ class Passage:
 
     def stopped(self, cause: DeployError, told: str, kind: type[DeployError], hint: str = "") -> DeployError:
         """Nothing more is done. What to say."""
+        # Who failed gets no requests until somebody has looked; of who was interrupted the balancer's checks will say.
+        failed = self.touched and not issubclass(kind, Interrupted)
+        back = [host for host in self.balance.out if not failed or host in self._well]
+        self.balance.undrain_or_warn(back, patient=False)
+        if self.balance.out:
+            self.run.report.warn("stays out of the balancer", names(self.balance.out))
         for host in self.current:
             if not self.touched:
                 self.ledger.note([host], f"not touched: {cause.what}")

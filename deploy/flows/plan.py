@@ -12,6 +12,7 @@ from ..host.connection import Host
 from ..service import manager
 from ..source.snapshot import Snapshot
 from . import bundling, commands, hooking, passage, pushing
+from .balancing import Balance
 from .run import Run
 
 
@@ -93,6 +94,10 @@ def show_activation(run: Run, releases: Mapping[Host, str]) -> None:
 def show_batches(run: Run, releases: Mapping[Host, str], *, canary: bool) -> None:
     """The batches in their order, where there are several."""
     found = passage.divide(run, releases, canary=canary)
+    balance = Balance(run)
+    balance.verify(found)
+    if balance.called:
+        run.report.say(f"would take each batch out of {balance.called} first, and put it back when it is well")
     if len(found) > 1:
         for batch in found:
             run.report.say(passage.title(run, batch, len(found)))

@@ -54,6 +54,7 @@ def rollback(config: Config, options: Options) -> None:
                 )
             for host in way.without:
                 run.report.warn("there is no good release to go back to; not touched", host.name)
+            rolling.verify(run, way.targets, canary=False)
             hooking.reach(run, "before_rollback", way.targets, CheckFailed)
             if options.dry:
                 plan.show_going_back(run, way.targets)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..errors import DeployError, Interrupted, Locked, NotRolledBack, because
 from ..fleet import parallel
 from ..host.connection import Host
 from . import activating
 from .activating import Releases
+from .balancing import Balance
 from .passage import Passage, Work, divide
 from .restarting import restart_and_look
 from .run import Run
+
+
+def verify(run: Run, hosts: Iterable[Host], *, canary: bool) -> None:
+    """Ask the balancers whether *hosts* can be worked on batch by batch, before anything is touched.
+
+    :raises DeployError: one does not answer, or would be left with too few servers.
+    """
+    Balance(run).verify(divide(run, hosts, canary=canary))
 
 
 def activate(run: Run, releases: Releases) -> None:
@@ -94,4 +103,5 @@ def _through(
     except DeployError as cause:
         if unproven and passage.run.settings.rollback != "off":
             raise activating.rolled_back(cause, unproven, passage.go_back(cause, unproven)) from None
-        raise passage.stopped(because(DeployError, f"{failed}{cause.what}", cause), "", NotRolledBack, hint) from None
+        means = failed if passage.touched else ""
+        raise passage.stopped(because(DeployError, f"{means}{cause.what}", cause), "", NotRolledBack, hint) from None

@@ -256,6 +256,8 @@ def reboot_server(config: Config, options: Options, *, by_batch: bool) -> None:
                 plan.show_restart(run, live)
                 return
             unproven = {host: name for host, name in live.items() if _record(run, host, name).get("state") != "good"}
+            if by_batch:
+                rolling.verify(run, live, canary=False)
             (rolling.restart if by_batch else activating.reboot)(run, live, unproven)
             if unproven:
                 activating.settle(run, unproven, entry(run, "reboot-server"), clean=False)

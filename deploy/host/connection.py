@@ -72,11 +72,14 @@ class Host:
     def __repr__(self) -> str:
         return f"<Host {self.name}>"
 
-    def beside(self, address: str) -> Host:
-        """Another server, reached in the same way: with the same keys, known hosts and time limits."""
+    def beside(self, address: str, python: str = "") -> Host:
+        """Another server, reached in the same way: with the same keys, known hosts and time limits.
+
+        :param python: the interpreter for the host program, which is kept nowhere there; '' where it is not needed.
+        """
         name = address.rpartition("@")[2]
         return Host(
-            address, name=name, base_path="", deploy_user="", python="", config=self._config, access=self._access
+            address, name=name, base_path="", deploy_user="", python=python, config=self._config, access=self._access
         )
 
     @property
@@ -189,7 +192,7 @@ class Host:
         """A host program besides the one that is kept, for what must not wait for it."""
         user = user or self.deploy_user
         # As root, nothing that the deploy user can write to may be run, so the program is sent anew.
-        folder = f"{self.base_path}/.deploy" if user == self.deploy_user else ""
+        folder = f"{self.base_path}/.deploy" if self.base_path and user == self.deploy_user else ""
         return Session(self, user, folder)
 
     def call(self, name: str, progress: Callable[[str], None] | None = None, **arguments: Any) -> Any:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from . import deploylock, interpreter, releases, sharedpaths, signature, systemd
+from . import deploylock, drained, interpreter, releases, sharedpaths, signature, systemd
 from .layout import Layout, Records
 
 _TOOLS = ("rsync", "git", "hg", "svn", "systemctl", "supervisorctl", "sudo")
@@ -49,6 +49,7 @@ def look(
         **_units(services),
         "signers": signature.known(layout),
         "lock": deploylock.show(layout),
+        "drained": drained.read(layout),
         "unfinished": releases.unfinished(layout),
         **_records(layout),
         **ask(layout, also),

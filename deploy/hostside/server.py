@@ -142,6 +142,10 @@ OPERATIONS = {
     "run": "commands.run",
     "mask": "commands.mask",
     "look_shared": "sharedfiles.look",
+    "note_drained": "drained.note",
+    "haproxy_look": "haproxy.look",
+    "haproxy_drain": "haproxy.drain",
+    "haproxy_ready": "haproxy.ready",
     "take_shared": "sharedfiles.take",
     "put_shared": "sharedfiles.put",
 }

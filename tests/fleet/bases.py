@@ -69,6 +69,8 @@ RECIPES = {
     "bookworm-vcs": _on("bookworm", "mercurial", "subversion"),
     # A stand-in for a server of the RPM family: its tools, without its packages. Tests take apt away from it.
     "bookworm-dnf": _on("bookworm", "dnf", "rpm", "createrepo-c"),
+    # A balancer of each kind.
+    "bookworm-balancers": _on("bookworm", "haproxy", "nginx"),
     # Build hosts: like production, and a compiler beside.
     "bullseye-build": _on("bullseye", "g++", "libpython3-dev"),
     "bookworm-build": _on("bookworm", "g++", "libpython3-dev"),

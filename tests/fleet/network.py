@@ -31,8 +31,10 @@ table bridge {name} {{
     chain output {{ type filter hook output priority -200; oifname @cut ether type {{ ip, ip6 }} drop; }}
 }}
 table inet {name} {{
+    set joined {{ type ipv4_addr; }}
     chain forward {{
         type filter hook forward priority -200
+        ip saddr @joined ip daddr @joined accept
         iifname "{name}" drop
         oifname "{name}" drop
     }}
@@ -108,6 +110,16 @@ def plug_in(part: Slice, interface: str, address: str, pid: int) -> None:
     # An isolated port reaches the bridge itself and no other isolated port.
     ip("link", "set", interface, "type", "bridge_slave", "isolated", "on")
     ip_inside(pid, f"addr add {address}/32 dev host0\nlink set host0 up\nroute add {part.laptop} dev host0")
+
+
+def join(part: Slice, interface: str, one: dict[int, str], others: dict[int, str]) -> None:
+    """Let the host of `interface` and others speak with each other: numbers of processes and addresses of both."""
+    ip("link", "set", interface, "type", "bridge_slave", "isolated", "off")
+    # Where the kernel has netfilter look at what a bridge passes on, it is forwarded, too.
+    nft(f"add element inet {part.name} joined {{ {', '.join({**one, **others}.values())} }}")
+    for pids, addresses in ((one, others), (others, one)):
+        for pid in pids:
+            ip_inside(pid, "\n".join(f"route replace {address} dev host0" for address in addresses.values()))
 
 
 def cut(part: Slice, interface: str) -> None:

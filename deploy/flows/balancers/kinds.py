@@ -1,0 +1,73 @@
+"""What every kind of balancer can be asked and told, whatever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from ...host.connection import Host
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A host as a balancer sees it.
+
+    :ivar up: whether it gets new sessions.
+    :ivar out: how it was taken out, by whomever; '' where it was not.
+    :ivar status: what the balancer calls what it is at.
+    """
+
+    up: bool
+    out: Literal["", "drain", "maint"]
+    status: str
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Server:
+        """As the host program tells it."""
+        return cls(bool(told["up"]), told["out"], str(told["status"]))
+
+
+Servers = Mapping[str, Server]
+"""All that a balancer has to choose from, by its own names for them."""
+
+Told = Mapping[str, list[str]]
+"""Whom a balancer is told of: its name, and its names for them."""
+
+
+class Kind(Protocol):
+    """A kind of balancer, with its settings.
+
+    :ivar called: what hosts are taken out of, in words.
+    :ivar least: as many servers must be up besides those that are taken out.
+    """
+
+    @property
+    def called(self) -> str: ...
+
+    @property
+    def least(self) -> int: ...
+
+    def look(self) -> dict[str, Servers]:
+        """What each balancer has, by the balancer's name; read-only.
+
+        :raises DeployError: one does not answer.
+        """
+
+    def find(self, host: Host, servers: Servers) -> list[str]:
+        """Which of *servers* are on *host*; none where the balancer does not know it."""
+
+    def drain(self, told: Told) -> list[tuple[str, str]]:
+        """Let servers get nothing new, and wait until what they have at hand is done.
+
+        :returns: of each that still has something after the configured time: the balancer, and what in words.
+        :raises DeployError: a balancer does not do it.
+        """
+
+    def undrain(self, told: Told, *, patient: bool) -> list[tuple[str, str]]:
+        """Let servers get new sessions again, and wait until the balancers find them well.
+
+        :param patient: wait for the configured time; else not at all.
+        :returns: of each that is not found well by then: the balancer, and what it says of it.
+        :raises DeployError: a balancer does not do it.
+        """

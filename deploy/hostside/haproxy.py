@@ -1,0 +1,142 @@
+"""haproxy's runtime socket: what a backend's servers are at, and which of them get requests.
+
+One command a connection, as haproxy has it unless it is told otherwise; what a command says of itself is nothing where
+it was done. Statistics are CSV with a header, states are words: haproxy's management guide, "Statistics and monitoring"
+and "show servers state".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from .failure import Failure
+from .layout import Layout
+
+ANSWER_WITHIN_S = 5.0
+LOOK_EVERY_S = 0.1
+MAINT, DRAIN = 0x01 | 0x02 | 0x04 | 0x20 | 0x40, 0x08 | 0x10
+"""Bits of srv_admin_state: whoever or whatever asked for it. The status alone does not tell who is drained and down."""
+
+
+def look(layout: Layout, address: str, backend: str) -> dict[str, Any]:
+    """The servers of *backend*: of each its ``status`` (`UP`, `DOWN`, `MAINT`, ...), whether it is ``up`` and gets new
+    sessions, whether it is ``out`` (`drain`, `maint` or ''), and its ``sessions``.
+
+    :param address: the socket: a path, or ``address:port``.
+    """
+    rows = {
+        row["svname"]: row
+        for row in _statistics(address)
+        if row["pxname"] == backend and row["svname"] not in ("FRONTEND", "BACKEND")
+    }
+    if not rows:
+        raise Failure(
+            f"haproxy at {address} has no backend {backend!r} with servers",
+            "name one of its backends in deploy.balancer.backend",
+            "balancer",
+        )
+    states = _admin_states(address, backend)
+    servers = {}
+    for name, row in rows.items():
+        state = states.get(name, 0)
+        out = "maint" if state & MAINT else "drain" if state & DRAIN else ""
+        up = serves(row["status"]) and not out
+        servers[name] = {"status": row["status"], "up": up, "out": out, "sessions": int(row["scur"] or 0)}
+    return servers
+
+
+def drain(layout: Layout, address: str, backend: str, servers: Sequence[str], timeout: float) -> dict[str, int]:
+    """Give *servers* no new sessions, and wait until those that they have ended, or *timeout* seconds.
+
+    :returns: the sessions that are left, of the servers that have some.
+    """
+    _set(address, backend, servers, "drain")
+    deadline = time.monotonic() + timeout
+    while True:
+        found = look(layout, address, backend)
+        left = {name: found[name]["sessions"] for name in servers if found.get(name, {}).get("sessions")}
+        if not left or time.monotonic() >= deadline:
+            return left
+        time.sleep(LOOK_EVERY_S)
+
+
+def ready(layout: Layout, address: str, backend: str, servers: Sequence[str], timeout: float) -> dict[str, str]:
+    """Give *servers* sessions again, and wait until haproxy's own checks find them well, or *timeout* seconds.
+
+    :returns: the status of those that they do not.
+    """
+    _set(address, backend, servers, "ready")
+    deadline = time.monotonic() + timeout
+    while True:
+        found = look(layout, address, backend)
+        statuses = {name: str(found.get(name, {}).get("status", "gone")) for name in servers}
+        down = {name: status for name, status in statuses.items() if not serves(status)}
+        if not down or time.monotonic() >= deadline:
+            return down
+        time.sleep(LOOK_EVERY_S)
+
+
+def serves(status: str) -> bool:
+    """Whether a server of that status gets new sessions; without checks, haproxy believes that it is well."""
+    return status.startswith("UP") or status == "no check"
+
+
+def _set(address: str, backend: str, servers: Sequence[str], state: str) -> None:
+    for name in servers:
+        said = _ask(address, f"set server {backend}/{name} state {state}")
+        if said:
+            hint = "the socket needs `level admin`" if "ermission" in said else ""
+            raise Failure(f"haproxy at {address} says of {backend}/{name}: {said}", hint, "balancer")
+
+
+def _statistics(address: str) -> list[dict[str, str]]:
+    said = _ask(address, "show stat")
+    rows = list(csv.DictReader(io.StringIO(said.removeprefix("# "))))
+    if not rows or not {"pxname", "svname", "status", "scur"} <= set(rows[0]):
+        raise Failure(f"{address} does not answer as haproxy's runtime socket does", "", "balancer")
+    return rows
+
+
+def _admin_states(address: str, backend: str) -> dict[str, int]:
+    """What was asked for each server, in bits."""
+    lines = _ask(address, f"show servers state {backend}").splitlines()
+    header = next((line[2:].split() for line in lines if line.startswith("# ")), [])
+    rows = [dict(zip(header, line.split())) for line in lines if line and not line.startswith("#")]
+    try:
+        return {row["srv_name"]: int(row["srv_admin_state"]) for row in rows if "srv_name" in row}
+    except (KeyError, ValueError):
+        raise Failure(f"{address} does not answer as haproxy's runtime socket does", "", "balancer") from None
+
+
+def _ask(address: str, command: str) -> str:
+    """What haproxy says to one command."""
+    try:
+        with _connected(address) as connection:
+            connection.sendall(command.encode() + b"\n")
+            said = b""
+            while chunk := connection.recv(1 << 16):
+                said += chunk
+    except OSError as error:
+        why = error.strerror or str(error) or type(error).__name__
+        hint = "is haproxy up, and may this user write to its socket (deploy.balancer.user)?"
+        raise Failure(f"haproxy's socket {address} does not answer ({why})", hint, "balancer") from None
+    return said.decode(errors="replace").strip()
+
+
+def _connected(address: str) -> socket.socket:
+    if address.startswith("/"):
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(ANSWER_WITHIN_S)
+        try:
+            connection.connect(address)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_WITHIN_S)
