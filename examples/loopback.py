@@ -147,6 +147,8 @@ class LoopbackHost:
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         config = self.directory / "sshd_config"
+        # For commands that come over SSH, bash reads ~/.bashrc where it is nobody's child (SHLVL): what its owner has
+        # there is nothing to the host that is played here.
         config.write_text(
             f"""\
 ListenAddress {self.listen}
@@ -160,6 +162,7 @@ PasswordAuthentication no
 PermitRootLogin prohibit-password
 MaxSessions 50
 MaxStartups {self.startups}
+SetEnv SHLVL=1
 LogLevel VERBOSE
 Subsystem sftp internal-sftp
 """

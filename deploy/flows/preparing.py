@@ -39,9 +39,6 @@ def make_directories(host: Host) -> list[str]:
             except HostFailure as second:
                 raise as_kind(CheckFailed, second) from None
     changed: list[str] = result["changed"]
-    if changed:
-        # The program is kept in .deploy from now on; the one that runs was started without.
-        host.end_sessions()
     return changed
 
 

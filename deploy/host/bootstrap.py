@@ -14,23 +14,25 @@ _MAIN = "from hostside.__main__ import main\nimport sys\nmain(sys.argv[1:])\n"
 
 # Runs on the host before anything of ours is there, so it must be understood by any Python, if only to say that
 # this one is too old. Requests may already wait on standard input: lines before the program are kept for it.
-# Where it cannot be kept it runs out of memory: a file elsewhere would stay when the program is killed, and in a
-# directory that others may write to it would be theirs to look for.
+# It runs out of memory: a file in a directory that others may write to would be theirs to look for. What Python made of
+# it in an earlier run is taken from beside it, where nobody but the user who runs it can write.
 LOADER = r"""
 import sys
 if sys.version_info < (3, 9):
     sys.stdout.write('{"old_python": "%d.%d"}\n' % sys.version_info[:2]); sys.exit(3)
-import os, hashlib
+import os, hashlib, marshal
+from importlib.machinery import ModuleSpec
 sys.dont_write_bytecode = True
 wanted, folder = sys.argv[1:3]
-path = os.path.join(folder, 'hostside-' + wanted + '.pyz')
-given, pending = sys.stdin.buffer, []
-def digest(data): return hashlib.sha256(data).hexdigest()
-try:
-    if not folder: raise OSError
-    with open(path, 'rb') as f: known = digest(f.read()) == wanted
-except OSError:
-    known = False
+path = folder and os.path.join(folder, 'hostside-' + wanted + '.pyz')
+beside = path and '%s.%s-%x' % (path[:-4], sys.implementation.cache_tag, sys.hexversion)
+given, pending, made = sys.stdin.buffer, [], {}
+def read(path):
+    try:
+        with open(path, 'rb') as f: return f.read()
+    except OSError: return b''
+data = read(path)
+known = hashlib.sha256(data).hexdigest() == wanted
 sys.stdout.write('{"known": %d}\n' % known); sys.stdout.flush()
 if not known:
     line = given.readline()
@@ -38,38 +40,31 @@ if not known:
         pending.append(line); line = given.readline()
     if not line: sys.exit(4)
     data = given.read(int(line.split()[1]))
-    if digest(data) != wanted: sys.exit(4)
-    temporary = os.path.join(folder, '.partial-hostside.%d' % os.getpid())
-    try:
-        if not folder: raise OSError
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
-        try:
-            with os.fdopen(handle, 'wb') as f: f.write(data)
-            os.rename(temporary, path)
-        except OSError:
-            os.unlink(temporary); raise
-        known = True
-    except OSError: pass
-if known: sys.path.insert(0, path)
+    if hashlib.sha256(data).hexdigest() != wanted: sys.exit(4)
 else:
-    import io, zipfile
-    from importlib.machinery import ModuleSpec
-    archive = zipfile.ZipFile(io.BytesIO(data))
-    class Program:
-        def find_spec(self, name, where=None, target=None):
-            for inner in (name.replace('.', '/') + '/__init__.py', name.replace('.', '/') + '.py'):
-                if inner in archive.namelist():
-                    spec = ModuleSpec(name, self, origin=os.path.basename(path) + '/' + inner,
-                                      is_package=inner.endswith('/__init__.py'))
-                    spec.has_location = True
-                    return spec
-        def create_module(self, spec): return None
-        def exec_module(self, module):
-            inner = module.__spec__.origin.partition('/')[2]
-            exec(compile(archive.read(inner), module.__spec__.origin, 'exec'), module.__dict__)
-    sys.meta_path.insert(0, Program())
-from hostside.server import serve
-serve(pending)
+    kept = memoryview(read(beside))
+    if kept[:32] == hashlib.sha256(kept[32:]).digest(): made = marshal.loads(kept[32:])
+class Finder:
+    archive = None
+    def find_spec(self, name, where=None, target=None):
+        if name.partition('.')[0] == 'hostside':
+            inner = name.replace('.', '/') + ('.py' if '.' in name else '/__init__.py')
+            spec = ModuleSpec(name, self, origin='hostside-' + wanted + '.pyz/' + inner, is_package='.' not in name)
+            spec.has_location = True
+            return spec
+    def create_module(self, spec): return None
+    def exec_module(self, module):
+        origin = module.__spec__.origin
+        if module.__name__ not in made:
+            import io, zipfile
+            self.archive = self.archive or zipfile.ZipFile(io.BytesIO(data))
+            made[module.__name__] = compile(self.archive.read(origin.partition('/')[2]), origin, 'exec')
+        exec(made[module.__name__], module.__dict__)
+sys.meta_path.insert(0, Finder())
+had = len(made)
+from hostside import kept, server
+kept.running = kept.Program(path, beside, data, known, made, had)
+server.serve(pending)
 """.strip()
 
 

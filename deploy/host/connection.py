@@ -112,12 +112,6 @@ class Host:
         with contextlib.suppress(Exception):
             self._connection.close()
 
-    def end_sessions(self) -> None:
-        """End the running host programs; the next use starts them anew."""
-        for session in self._sessions.values():
-            session.close()
-        self._sessions.clear()
-
     def stop(self) -> None:
         """Begin no other command of the user's until :meth:`abandon`."""
         self._stopping = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 CLASS_32 = 1
 LITTLE_ENDIAN = 1
@@ -13,8 +13,7 @@ _PT_INTERP = 3
 _ARM_EABI_MASK, _ARM_EABI_5, _ARM_HARD_FLOAT = 0xFF000000, 0x05000000, 0x400
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """For which machine a file is, and which loader it asks for ('' for none)."""
 
     bits: int

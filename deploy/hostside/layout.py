@@ -6,8 +6,7 @@ A release's state is recorded, never guessed from file times; `current` alone sa
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import disk
 from .failure import Failure
@@ -15,8 +14,7 @@ from .failure import Failure
 SCHEMA = 1
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The directories of one application on this host (design, part 4)."""
 
     base: str

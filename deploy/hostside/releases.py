@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import sys
 import time
 from typing import Any, Callable
 
-from . import disk, removal, repository, tree
+from . import disk, kept, removal, repository, tree
 from .failure import Failure
 from .layout import Layout, Records
 
@@ -321,10 +320,9 @@ def _take_out_of_use(layout: Layout, keep: int, gone: dict[str, Any]) -> None:
 
 
 def _forget_programs(layout: Layout) -> None:
-    """Remove host programs of other versions; the one that runs is on sys.path."""
-    own = {os.path.basename(path) for path in sys.path}
+    """Remove host programs of other versions, and what other interpreters made of them."""
     for name in os.listdir(layout.path(".deploy")):
-        if name.startswith("hostside-") and name.endswith(".pyz") and name not in own:
+        if name.startswith("hostside-") and name not in kept.running.names:
             os.unlink(layout.path(".deploy", name))
 
 

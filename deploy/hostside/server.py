@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Callable
 
-from . import disk
+from . import disk, kept
 from .failure import Failure
 from .layout import Layout
 
@@ -78,6 +78,7 @@ def serve(pending: Iterable[bytes] = ()) -> None:
             if name in PAYLOAD:
                 return  # what is left of the payload cannot be told from a request
             break
+        kept.running.keep()
 
 
 def attempt(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) -> dict[str, Any]:

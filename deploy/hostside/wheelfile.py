@@ -16,7 +16,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import entrypoints
 from .entrypoints import EntryPoint
@@ -55,8 +55,7 @@ def library_path(data: str, name: str) -> str:
     return rest if scheme in ("purelib", "platlib") else ""
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A file of a wheel.
 
     :ivar digest: its hash as RECORD writes it.

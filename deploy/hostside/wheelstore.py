@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -41,8 +40,7 @@ class File(NamedTuple):
     kind: str
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """A wheel in the store.
 
     :ivar data: the name of its ``.data`` directory, '' where it has none.
