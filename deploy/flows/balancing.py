@@ -117,6 +117,33 @@ class Balance:
             self._assert_enough(self._kind, balancer, servers, taken)
         self._drain(self._kind, hosts, found)
 
+    def swap(self, back: Sequence[Host], hosts: Sequence[Host]) -> None:
+        """Let *hosts* get nothing new, and those that come *back* in their place everything.
+
+        :raises NotHealthy: a balancer does not find these well; *hosts* were not taken out there.
+        :raises DeployError: as :meth:`drain`.
+        """
+        if self._kind is None:
+            return
+        found = self._kind.look()
+        known = self._known(self._kind, found, [*back, *hosts])
+        for balancer, servers in found.items():
+            taken = [name for host in hosts for name in known[balancer][host]]
+            coming = [name for host in back for name in self._ours(host, balancer, servers, known)]
+            self._assert_enough(self._kind, balancer, servers, taken, coming)
+        self._drain(self._kind, hosts, found, back)
+
+    def swap_or_warn(self, back: Sequence[Host], hosts: Sequence[Host]) -> None:
+        """As :meth:`swap`, on the way back: nothing may keep hosts from it."""
+        if self._kind is None:
+            return
+        try:
+            self._drain(self._kind, hosts, self._kind.look(), back)
+        except Interrupted:
+            raise
+        except DeployError as error:
+            self._run.report.warn(f"in the balancer: {error.line}", names([*back, *hosts]))
+
     def drain_or_warn(self, hosts: Sequence[Host]) -> None:
         """As :meth:`drain`, on the way back: nothing may keep hosts from it."""
         waiting = [host for host in hosts if host not in self.out or host in self._returning]
@@ -142,9 +169,7 @@ class Balance:
             found = self._kind.look()
             self._returning.update(waiting)
             bad = self._kind.undrain(self._told(self._kind, waiting, found), patient=patient)
-            self.out = [host for host in self.out if host not in waiting]
-            self._returning.difference_update(waiting)
-            self._forget(waiting)
+            self._has_back(waiting)
             if bad and patient:
                 raise NotHealthy(f"not well in {self._kind.called}:\n{by_host(bad)}", where=names(waiting))
             step.outcome = f"back in {self._kind.called}"
@@ -165,7 +190,7 @@ class Balance:
         if problem := too_few(servers, taken, kind.least, coming):
             raise CheckFailed(f"{kind.called}: {problem}", where=balancer)
 
-    def _drain(self, kind: Kind, hosts: Sequence[Host], found: Found) -> None:
+    def _drain(self, kind: Kind, hosts: Sequence[Host], found: Found, back: Sequence[Host] = ()) -> None:
         report = self._run.report
         known = self._known(kind, found, hosts)
         places = {
@@ -176,16 +201,34 @@ class Balance:
             report.say(f"was taken out of {kind.called} by somebody else, and stays so", names(others))
         taken = [host for host, its in places.items() if its]
         if not taken:
+            self.undrain(back)
             return
         with report.step("drain", names(taken)) as step:
             # Before a balancer is told, and before an interrupt can come between.
             self.out += [host for host in taken if host not in self.out]
             self._returning.difference_update(taken)
             parallel.each(taken, lambda host: self._note(host, places[host]))
-            left = kind.drain(self._told(kind, taken, found))
-            step.outcome = f"out of {kind.called}"
+            if waiting := [host for host in back if self._noted(host)]:
+                left = self._swap(kind, waiting, taken, found)
+                step.outcome = f"out of {kind.called}, and {names(waiting)} back in it"
+            else:
+                left = kind.drain(self._told(kind, taken, found))
+                step.outcome = f"out of {kind.called}"
         for balancer, what in left:
             report.warn(f"{what}; it is switched all the same", balancer)
+
+    def _swap(self, kind: Kind, back: Sequence[Host], taken: Sequence[Host], found: Found) -> list[tuple[str, str]]:
+        self._returning.update(back)
+        bad, left = kind.swap(self._told(kind, back, found), self._told(kind, taken, found))
+        if bad:
+            raise NotHealthy(f"not well in {kind.called}:\n{by_host(bad)}", where=names(back))
+        self._has_back(back)
+        return left
+
+    def _has_back(self, hosts: Sequence[Host]) -> None:
+        self.out = [host for host in self.out if host not in hosts]
+        self._returning.difference_update(hosts)
+        self._forget(hosts)
 
     def _told(self, kind: Kind, hosts: Sequence[Host], found: Found) -> dict[str, list[str]]:
         """Whom each balancer is to be told of."""

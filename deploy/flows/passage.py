@@ -57,6 +57,7 @@ class Passage:
     :ivar failed: what failed on which of the current hosts, where that is known.
     :ivar touched: whether work on the current hosts has begun.
     :ivar balance: what they are taken out of meanwhile.
+    :ivar swaps: whether one half takes the other's place in balance, so that no two releases serve at once.
     """
 
     def __init__(self, run: Run, releases: Releases, batches: Sequence[Batch[Host]]) -> None:
@@ -64,6 +65,7 @@ class Passage:
         self.releases = releases
         self.batches = batches
         self.balance = Balance(run)
+        self.swaps = bool(self.balance.called) and run.settings.rolling.batch == "half" and len(batches) == 2
         self.ledger = Ledger(run)
         self.ledger.note([host for host in run.hosts if host not in releases], "left alone")
         self.current: list[Host] = []
@@ -85,16 +87,29 @@ class Passage:
                 self.run.assert_locked()
             if len(self.batches) > 1:
                 self.run.report.phase(title(self.run, batch, len(self.batches)))
-            self.balance.drain(batch.hosts)
+            if self.swaps and self.done:
+                self._swap(batch)
+            else:
+                self.balance.drain(batch.hosts)
             self.touched = True
             well, failed = work({host: self.releases[host] for host in batch.hosts})
             self._well.update(well)
             self._assert_none(failed)
-            self.balance.undrain(batch.hosts)
+            if not self.swaps or self.done:
+                self.balance.undrain(batch.hosts)
             self._finish(batch)
             self.ledger.note(batch.hosts, "done, and stays so")
             self.done.append(self.current)
         self.current = []
+
+    def _swap(self, batch: Batch[Host]) -> None:
+        """The half that is done into the place of *batch*."""
+        try:
+            self.balance.swap(self.done[-1], batch.hosts)
+        except NotHealthy:
+            # What is not well is not the batch that was about to begin.
+            self.current, self.touched = self.done.pop(), True
+            raise
 
     def _wait(self) -> None:
         if wait := self.run.settings.rolling.wait:
@@ -141,6 +156,7 @@ class Passage:
             if not self.touched:
                 self.balance.undrain_or_warn(self.current)
             switched, failures = self._waves_back(waves, cause, verdict)
+            self.balance.undrain_or_warn([host for hosts in self.done for host in hosts])
         except (KeyboardInterrupt, Interrupted) as interrupt:
             self.balance.undrain_or_warn(self.balance.out, patient=False)
             self.ledger.show()
@@ -167,7 +183,11 @@ class Passage:
             releases = {host: self.releases[host] for host in hosts}
             self.balance.drain_or_warn(hosts)
             switched, stuck = reverting.attempt(self.run, releases, cause.line, verdict)
-            self.balance.undrain_or_warn([host for host in hosts if host not in stuck])
+            well, following = [host for host in hosts if host not in stuck], waves[number : number + 1]
+            if self.swaps and well and following:
+                self.balance.swap_or_warn(well, following[0])
+            else:
+                self.balance.undrain_or_warn(well)
             self._note_back(hosts, cause, stuck)
             any_switched = any_switched or any(switched.values())
             failures += stuck.values()

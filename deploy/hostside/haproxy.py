@@ -1,8 +1,8 @@
 """haproxy's runtime socket: what a backend's servers are at, and which of them get requests.
 
-One command a connection, as haproxy has it unless it is told otherwise; what a command says of itself is nothing where
-it was done. Statistics are CSV with a header, states are words: haproxy's management guide, "Statistics and monitoring"
-and "show servers state".
+One line a connection, as haproxy has it unless it is told otherwise; the commands of a line are carried out together,
+and what they say of themselves is nothing where they were done. Statistics are CSV with a header, states are words:
+haproxy's management guide, "Statistics and monitoring" and "show servers state".
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ import io
 import socket
 import time
 from collections.abc import Sequence
-from typing import Any
+from itertools import accumulate
+from typing import Any, Callable, TypeVar
 
 from .failure import Failure
 from .layout import Layout
 
+T = TypeVar("T")
+
 ANSWER_WITHIN_S = 5.0
 LOOK_EVERY_S = 0.1
+LINE_AT_MOST = 8000
+"""Characters; half of its default buffer (tune.bufsize)."""
 MAINT, DRAIN = 0x01 | 0x02 | 0x04 | 0x20 | 0x40, 0x08 | 0x10
 """Bits of srv_admin_state: whoever or whatever asked for it. The status alone does not tell who is drained and down."""
 
@@ -55,14 +60,8 @@ def drain(layout: Layout, address: str, backend: str, servers: Sequence[str], ti
 
     :returns: the sessions that are left, of the servers that have some.
     """
-    _set(address, backend, servers, "drain")
-    deadline = time.monotonic() + timeout
-    while True:
-        found = look(layout, address, backend)
-        left = {name: found[name]["sessions"] for name in servers if found.get(name, {}).get("sessions")}
-        if not left or time.monotonic() >= deadline:
-            return left
-        time.sleep(LOOK_EVERY_S)
+    _tell(address, backend, [(name, "drain") for name in servers])
+    return _sessions_left(layout, address, backend, servers, timeout)
 
 
 def ready(layout: Layout, address: str, backend: str, servers: Sequence[str], timeout: float) -> dict[str, str]:
@@ -70,15 +69,59 @@ def ready(layout: Layout, address: str, backend: str, servers: Sequence[str], ti
 
     :returns: the status of those that they do not.
     """
-    _set(address, backend, servers, "ready")
-    deadline = time.monotonic() + timeout
-    while True:
+    _tell(address, backend, [(name, "ready") for name in servers])
+    return _not_well(layout, address, backend, servers, timeout, serves)
+
+
+def swap(
+    layout: Layout,
+    address: str,
+    backend: str,
+    back: Sequence[str],
+    servers: Sequence[str],
+    ready_timeout: float,
+    timeout: float,
+) -> dict[str, dict[str, Any]]:
+    """Put *back* in and take *servers* out at once, as soon as haproxy, which checks the drained, too, finds them well.
+
+    :returns: ``down``: as :func:`ready`; if it names any, nobody was told anything. ``left``: as :func:`drain`.
+    """
+
+    def well(status: str) -> bool:
+        return serves(status) or status.startswith("DRAIN")
+
+    if down := _not_well(layout, address, backend, back, ready_timeout, well):
+        return {"down": down, "left": {}}
+    _tell(address, backend, [*((name, "ready") for name in back), *((name, "drain") for name in servers)])
+    return {"down": {}, "left": _sessions_left(layout, address, backend, servers, timeout)}
+
+
+def _sessions_left(
+    layout: Layout, address: str, backend: str, servers: Sequence[str], timeout: float
+) -> dict[str, int]:
+    def left() -> dict[str, int]:
+        found = look(layout, address, backend)
+        return {name: found[name]["sessions"] for name in servers if found.get(name, {}).get("sessions")}
+
+    return _until_none(left, timeout)
+
+
+def _not_well(
+    layout: Layout, address: str, backend: str, servers: Sequence[str], timeout: float, well: Callable[[str], bool]
+) -> dict[str, str]:
+    def down() -> dict[str, str]:
         found = look(layout, address, backend)
         statuses = {name: str(found.get(name, {}).get("status", "gone")) for name in servers}
-        down = {name: status for name, status in statuses.items() if not serves(status)}
-        if not down or time.monotonic() >= deadline:
-            return down
+        return {name: status for name, status in statuses.items() if not well(status)}
+
+    return _until_none(down, timeout)
+
+
+def _until_none(look_again: Callable[[], dict[str, T]], timeout: float) -> dict[str, T]:
+    deadline = time.monotonic() + timeout
+    while (found := look_again()) and time.monotonic() < deadline:
         time.sleep(LOOK_EVERY_S)
+    return found
 
 
 def serves(status: str) -> bool:
@@ -86,12 +129,17 @@ def serves(status: str) -> bool:
     return status.startswith("UP") or status == "no check"
 
 
-def _set(address: str, backend: str, servers: Sequence[str], state: str) -> None:
-    for name in servers:
-        said = _ask(address, f"set server {backend}/{name} state {state}")
+def _tell(address: str, backend: str, states: Sequence[tuple[str, str]]) -> None:
+    """Set the states of servers, as many in one moment as fit into what haproxy reads at once."""
+    commands = [f"set server {backend}/{name} state {state}" for name, state in states]
+    while commands:
+        fitting = max(1, sum(1 for length in accumulate(len(each) + 1 for each in commands) if length < LINE_AT_MOST))
+        said = _ask(address, ";".join(commands[:fitting]))
         if said:
             hint = "the socket needs `level admin`" if "ermission" in said else ""
-            raise Failure(f"haproxy at {address} says of {backend}/{name}: {said}", hint, "balancer")
+            names = ", ".join(name for name, _ in states)
+            raise Failure(f"haproxy at {address} says of {backend} ({names}): {said}", hint, "balancer")
+        del commands[:fitting]
 
 
 def _statistics(address: str) -> list[dict[str, str]]:

@@ -147,6 +147,7 @@ OPERATIONS = {
     "haproxy_look": "haproxy.look",
     "haproxy_drain": "haproxy.drain",
     "haproxy_ready": "haproxy.ready",
+    "haproxy_swap": "haproxy.swap",
     "take_shared": "sharedfiles.take",
     "put_shared": "sharedfiles.put",
 }

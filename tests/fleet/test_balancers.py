@@ -20,11 +20,12 @@ SOCKET = "/run/haproxy/admin.sock"
 
 # It takes its time, so that requests are under way whenever a host is taken out.
 APP = """\
-import time
+import os, time
 VERSION = open("version.txt").read().strip()
 def application(environ, start):
     if environ["PATH_INFO"] == "/health":
-        start("500 broken" if VERSION.endswith("-broken") else "200 OK", [("Content-Length", "0")])
+        sick = VERSION.endswith("-broken") or os.path.exists("/srv/tiny/shared/refuse-" + VERSION)
+        start("500 broken" if sick else "200 OK", [("Content-Length", "0")])
         return [b""]
     time.sleep(0.05)
     start("200 OK", [("Content-Length", str(len(VERSION)))])
@@ -153,6 +154,31 @@ def test_no_request_is_lost_in_a_deploy_a_failed_deploy_and_a_rollback(project: 
     assert set(found["rollback"].versions) == {former, new}
     for name, load in found.items():
         print(f"{name}: {len(load.seconds)} requests, {len(load.failures)} failed, p99 {load.p99 * 1000:.0f} ms")  # noqa: T201
+
+
+def test_half_by_half_no_two_releases_are_in_balance_at_once(project: Project, balancer: Machine) -> None:
+    project.configure(rolling={"batch": "half"})
+    with steady(balancer.address) as load:
+        new = change(project)
+        said = project.fab("deploy").output
+    assert not load.failures, (load.failures[:5], said)
+    assert len(set(load.versions)) == 2
+    former = next(version for version in load.versions if version != new)
+    assert not load.mixed(former, new), said
+    first, second = project.machines[:2], project.machines[2]
+    assert f"out of backend web, and {', '.join(each.address for each in first)} back in it" in said
+    assert statuses(balancer) == ["UP"] * 3
+
+    # Where the second half fails, the first goes back in its stead, too.
+    refused = change(project)
+    second.run(f"touch /srv/tiny/shared/refuse-{refused}")
+    with steady(balancer.address) as load:
+        said = project.fab("deploy", expect=6).output
+    assert not load.failures, (load.failures[:5], said)
+    assert f"out of backend web, and {second.address} back in it" in said
+    assert set(load.versions) == {new, refused}
+    assert not load.mixed(new, refused), said
+    assert statuses(balancer) == ["UP"] * 3
 
 
 def test_a_balancer_that_does_not_answer_or_has_too_few_others_stops_all_before_a_host_is_touched(

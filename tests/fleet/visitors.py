@@ -17,6 +17,7 @@ class Load:
     :ivar failures: whatever was no good answer.
     :ivar seconds: what the others took.
     :ivar versions: what they told.
+    :ivar told: the same with the moments at which a request was begun and answered.
     """
 
     def __init__(self, address: str) -> None:
@@ -24,6 +25,7 @@ class Load:
         self.failures: list[str] = []
         self.seconds: list[float] = []
         self.versions: list[str] = []
+        self.told: list[tuple[float, float, str]] = []
         self.ended = threading.Event()
 
     def ask(self) -> None:
@@ -36,6 +38,7 @@ class Load:
                 text = answer.read().decode()
                 if answer.status == 200:
                     self.versions.append(text)
+                    self.told.append((begun, time.monotonic(), text))
                     self.seconds.append(time.monotonic() - begun)
                 else:
                     self.failures.append(f"{answer.status}: {text}")
@@ -43,6 +46,12 @@ class Load:
                 self.failures.append(repr(error))
             finally:
                 connection.close()
+
+    def mixed(self, former: str, latter: str) -> int:
+        """How many were answered by *former* after somebody was answered by *latter*, and before anybody was again."""
+        first = min(answered for _, answered, text in self.told if text == latter)
+        last = max(begun for begun, _, text in self.told if text == latter)
+        return sum(1 for begun, answered, text in self.told if text == former and first < begun and answered < last)
 
     @property
     def p99(self) -> float:

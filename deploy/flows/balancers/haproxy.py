@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from ...config import Haproxy, HostSettings
 from ...host.connection import Host
@@ -18,7 +19,7 @@ class HaproxyKind:
         self._run = run
         self._settings = settings
         self._tellers = Tellers(run, settings.hosts, settings.user, settings.python)
-        self._place = {"address": settings.socket, "backend": settings.backend}
+        self._place: dict[str, Any] = {"address": settings.socket, "backend": settings.backend}
 
     @property
     def called(self) -> str:
@@ -37,21 +38,28 @@ class HaproxyKind:
 
     def drain(self, told: Told) -> list[tuple[str, str]]:
         timeout = self._settings.drain_timeout
-        left = self._tellers.tell("haproxy_drain", told, **self._place, timeout=timeout)
-        return [
-            (balancer, f"after {timeout:g} s, {count} sessions of {name} go on")
-            for balancer, its in left.items()
-            for name, count in its.items()
-        ]
+        left = self._tellers.tell("haproxy_drain", told, timeout=timeout, **self._place)
+        return [each for balancer, its in left.items() for each in self._left(balancer, its)]
 
     def undrain(self, told: Told, *, patient: bool) -> list[tuple[str, str]]:
         timeout = self._settings.ready_timeout if patient else 0.0
         down = self._tellers.tell("haproxy_ready", told, **self._place, timeout=timeout)
-        return [
-            (balancer, f"after {timeout:g} s, haproxy's checks do not find {name} well: {status}")
-            for balancer, its in down.items()
-            for name, status in its.items()
-        ]
+        return [each for balancer, its in down.items() for each in self._down(balancer, its, timeout)]
+
+    def swap(self, back: Told, out: Told) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        ready, drain = self._settings.ready_timeout, self._settings.drain_timeout
+        answers = self._tellers.tell("haproxy_swap", out, back, **self._place, ready_timeout=ready, timeout=drain)
+        down = [each for balancer, its in answers.items() for each in self._down(balancer, its["down"], ready)]
+        return down, [each for balancer, its in answers.items() for each in self._left(balancer, its["left"])]
+
+    def _left(self, balancer: str, sessions: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+        for name, count in sessions.items():
+            yield balancer, f"after {self._settings.drain_timeout:g} s, {count} sessions of {name} go on"
+
+    @staticmethod
+    def _down(balancer: str, statuses: Mapping[str, str], timeout: float) -> Iterator[tuple[str, str]]:
+        for name, status in statuses.items():
+            yield balancer, f"after {timeout:g} s, haproxy's checks do not find {name} well: {status}"
 
 
 def server_names(settings: HostSettings, servers: Collection[str]) -> list[str]:

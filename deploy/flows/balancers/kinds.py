@@ -71,3 +71,16 @@ class Kind(Protocol):
         :returns: of each that is not found well by then: the balancer, and what it says of it.
         :raises DeployError: a balancer does not do it.
         """
+
+    def swap(self, back: Told, out: Told) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """:meth:`undrain` some and :meth:`drain` others, in one moment if it can be, once the former are well.
+
+        :returns: what these two return; a balancer that does not find one well has taken nobody out.
+        :raises DeployError: a balancer does not do it.
+        """
+
+
+def one_after_another(kind: Kind, back: Told, out: Told) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """:meth:`Kind.swap` of a kind that has nothing quicker."""
+    bad = kind.undrain(back, patient=True)
+    return bad, [] if bad else kind.drain(out)

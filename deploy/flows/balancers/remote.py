@@ -35,13 +35,16 @@ class Tellers:
         answers = parallel.each(self._all(), lambda teller: self._ask(teller, operation, asked))
         return {teller.name: answer for teller, answer in answers.items()}
 
-    def tell(self, operation: str, told: Told, **asked: Any) -> dict[str, Any]:
-        """As :meth:`ask_all`, of each for the servers that it is told of."""
-        tellers = [teller for teller in self._all() if told.get(teller.name)]
-        answers = parallel.each(
-            tellers, lambda teller: self._ask(teller, operation, {**asked, "servers": told[teller.name]})
-        )
-        return {teller.name: answer for teller, answer in answers.items()}
+    def tell(self, operation: str, told: Told, back: Told | None = None, **asked: Any) -> dict[str, Any]:
+        """As :meth:`ask_all`, of each for the servers that it is told of, and for those that come *back* meanwhile."""
+        places = [told] if back is None else [told, back]
+        tellers = [teller for teller in self._all() if any(place.get(teller.name) for place in places)]
+
+        def ask(teller: Host) -> Any:
+            both = {} if back is None else {"back": back.get(teller.name, [])}
+            return self._ask(teller, operation, {**asked, **both, "servers": told.get(teller.name, [])})
+
+        return {teller.name: answer for teller, answer in parallel.each(tellers, ask).items()}
 
     def _ask(self, teller: Host, operation: str, asked: dict[str, Any]) -> Any:
         try:
