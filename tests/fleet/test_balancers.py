@@ -150,6 +150,7 @@ def test_no_request_is_lost_in_a_deploy_a_failed_deploy_and_a_rollback(project: 
         assert "out of backend web (" in said
         assert statuses(balancer) == ["UP"] * 3
     assert set(found["deploy"].versions) == {former, new}
+    assert found["deploy"].mixed(former, new), "host by host, both are in balance meanwhile"
     assert broken not in found["failed deploy"].versions, "it was never in balance"
     assert set(found["rollback"].versions) == {former, new}
     for name, load in found.items():
