@@ -110,7 +110,7 @@ class StagingFailed(DeployError):
 
 
 class MigrationFailed(DeployError):
-    """The migration command failed; the former release still serves."""
+    """A migration, or a downgrade, failed; what served before it serves on."""
 
     exit_code = ExitCode.MIGRATION
 

@@ -93,12 +93,16 @@ def deploy(  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c, limit, lock_wait, revision, from_, skip=skip_unreachable), force=force, retry=retry)
 
 
-@task(klass=FleetTask, auto_shortflags=False, help={**_LOCKING, **_SKIP})
-def rollback(c, limit=None, lock_wait="0", skip_unreachable=False):  # type: ignore[no-untyped-def]
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    help={**_LOCKING, **_SKIP, "force": "Although the database's schema is newer; it stays as it is."},
+)
+def rollback(c, limit=None, lock_wait="0", force=False, skip_unreachable=False):  # type: ignore[no-untyped-def]
     """Go back to the last good release before the live one; no build, no upload."""
     from .flows.rollback import rollback as flow
 
-    flow(_config(c), _options(c, limit, lock_wait, skip=skip_unreachable))
+    flow(_config(c), _options(c, limit, lock_wait, skip=skip_unreachable), force=force)
 
 
 @task(klass=FleetTask, auto_shortflags=False, help={**_LIMIT, **_SKIP})

@@ -11,10 +11,11 @@ from .checks import Check, SystemPackages
 from .code import Shared, Source
 from .hooking import Hook, Hooks
 from .loading import load
+from .migrating import Downgrade, Migrate
 from .models import HostSettings, Lock, Settings
 from .rolling import Canary, Rolling
 from .schema import json_schema
-from .services import Command, Health, Migrate, Service, Signal, Supervisor, Systemd, Touch, is_template
+from .services import Command, Health, Service, Signal, Supervisor, Systemd, Touch, is_template
 from .stages import SECTION_KEYS, choose_stage, resolve
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Canary",
     "Check",
     "Command",
+    "Downgrade",
     "Haproxy",
     "Health",
     "Hook",

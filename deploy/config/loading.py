@@ -17,9 +17,10 @@ from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, 
 from .checks import Check, SystemPackages
 from .code import Shared, Source
 from .hooking import Hook, Hooks
+from .migrating import Downgrade, Migrate
 from .models import HostSettings, Lock, Settings
 from .rolling import Canary, Rolling
-from .services import Command, Health, Migrate, Signal, Supervisor, Systemd, Touch
+from .services import Command, Health, Signal, Supervisor, Systemd, Touch
 from .spelling import nearly
 from .stages import SECTION_KEYS, resolve
 
@@ -67,6 +68,9 @@ def _problems(error: ValidationError, stage: str, overrides: Mapping[str, Any]) 
             # Both alternatives were tried; one of them says enough.
             if not isinstance(given, Mapping):
                 yield f"{where}: must be auto, local, or a mapping: files, or python and platform (it is {given!r})"
+        elif path == ["migrate", "rollback"] and kind != "value_error":
+            if not isinstance(given, Mapping) and kind == "literal_error":
+                yield f"{where}: must be warn, refuse, or a mapping with a command (it is {given!r})"
         else:
             message = _PLAIN.get(kind) or item["msg"].removeprefix("Value error, ")
             shown = f" (it is {_quoted(given)})" if _may_be_shown(path, given) else ""
@@ -98,6 +102,7 @@ def _keys(location: tuple[Any, ...]) -> list[Any]:
         "service": {*_MANAGERS},
         "sign": {"bool", "str"},
         "target": {"function-after[_either(), TargetSettings]", "literal['auto','local']"},
+        "rollback": {"Downgrade", "literal['warn','refuse']"},
     }
     return [
         part
@@ -125,7 +130,7 @@ _PARTS: dict[str, type[Model]] = {
     "target": TargetSettings, "hosts": HostSettings, "builders": Builder,
     "hooks": Hooks, **dict.fromkeys(Hooks.model_fields, Hook),
     "host": BuildHost, "container": BuildContainer, "rolling": Rolling, "canary": Canary,
-    "balancer": Haproxy, **_MANAGERS,
+    "balancer": Haproxy, "rollback": Downgrade, **_MANAGERS,
 }  # fmt: skip
 
 

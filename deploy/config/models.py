@@ -18,8 +18,9 @@ from .checks import Check, SystemPackages
 from .code import Shared, Source
 from .environment import Environment
 from .hooking import Hooks
+from .migrating import Migrate
 from .rolling import Rollback, Rolling
-from .services import INSTANCE, Health, Migrate, Service, Systemd
+from .services import INSTANCE, Health, Service, Systemd
 
 
 class Lock(Model):

@@ -1,4 +1,4 @@
-"""Keys about what runs: the migration, the service manager, health."""
+"""Keys about what runs: the service manager, health."""
 
 from __future__ import annotations
 
@@ -9,18 +9,6 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from .basics import Model
-
-
-class Migrate(Model):
-    """The command that brings the database to the new release's schema."""
-
-    command: str = Field(
-        description="Run once, on the primary host, in the staged release; its venv first on PATH, `.env` loaded.",
-        min_length=1,
-    )
-    timeout: float | None = Field(
-        None, description="Seconds until it is ended and counts as failed; default: it takes what it takes.", gt=0
-    )
 
 
 class _Service(Model):

@@ -10,7 +10,7 @@ from ..errors import DeployError, Interrupted, NotRolledBack, RolledBack, becaus
 from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Operations
-from . import hooking
+from . import hooking, migrating
 from .restarting import restart_and_look
 from .reverting import revert
 from .run import Run
@@ -113,8 +113,9 @@ def switch(run: Run, host: Host, release: str, first: Operations = ()) -> None:
 def settle(run: Run, releases: Releases, entry: dict[str, Any], *, clean: bool) -> None:
     """Record that the releases are good, write the journal, clean up. None of it may fail what was deployed."""
 
-    # With one host, the lock that lies on it is let go of in the same round trip, if no hook follows.
-    free = not hooking.any_at(run, "after_deploy", "after_rollback")
+    # With one host, the lock that lies on it is let go of in the same round trip, if nothing follows.
+    follows = hooking.any_at(run, "after_deploy", "after_rollback")
+    free = not follows and not migrating.outstanding(run, releases.get(run.primary, ""))
     last = run.lock.last_request() if run.lock and free and list(releases) == [run.primary] else []
 
     def finish(host: Host) -> None:

@@ -14,10 +14,12 @@ from . import (
     activating,
     auditing,
     bundling,
+    downgrading,
     fitting,
     hooking,
     making,
     matching,
+    migrating,
     naming,
     plan,
     probing,
@@ -57,6 +59,7 @@ def deploy(config: Config, options: Options, *, force: bool, retry: bool = False
             hosts = staging.changing(run, code, bundles)
             Balance(run).put_back([host for host in run.hosts if host not in hosts])
             if not hosts:
+                migrating.catch_up(run, plan.live(run, run.hosts))
                 if not force:
                     activating.put_away(run)
                     live = ", ".join(sorted({run.facts[host]["live"] for host in run.hosts}))
@@ -81,6 +84,7 @@ def _deploy(run: Run, code: Snapshot, bundles: Bundles, hosts: list[Host], *, re
         _remember(run, order.release, error)
         raise
     _activate(run, order.releases)
+    _migrate(run, {**alone, **order.releases})
     summary(run, order.releases, code.revision)
     hooking.reach(run, "after_deploy", order.releases, HookFailed, alone=alone)
 
@@ -101,8 +105,19 @@ def _activate(run: Run, releases: activating.Releases) -> None:
         rolling.activate(run, releases)
     except DeployError as error:
         _remember(run, ", ".join(sorted(set(releases.values()))), error)
+        if not isinstance(error, Locked) and run.settings.rollback != "off":
+            downgrading.tell_of_way_back(run, releases.get(run.primary, ""))
         raise
     activating.settle(run, releases, entry, clean=True)
+
+
+def _migrate(run: Run, serving: activating.Releases) -> None:
+    """What comes after the switch."""
+    try:
+        migrating.after_switch(run, serving)
+    except BaseException as error:
+        _remember(run, serving.get(run.primary, ""), error)
+        raise
 
 
 def _remember(run: Run, release: str, error: BaseException) -> None:
@@ -123,6 +138,8 @@ def _show(run: Run, code: Snapshot, *, retry: bool) -> None:
         new = Staging(pushing.new_identifier(run, code), hosts)
         order = staging.choose(run, code, known, hosts, retry=retry) if made else new
         plan.show_deploy(run, code, order.releases, order.empty, alone)
+    else:
+        plan.show_outstanding(run, alone)
 
 
 def summary(run: Run, releases: activating.Releases, revision: str = "") -> None:

@@ -12,7 +12,7 @@ from ..errors import CheckFailed, DeployError, Interrupted, by_host
 from ..fleet import parallel
 from ..host.connection import Host
 from ..source.snapshot import files
-from . import bundling, fitting, matching, plan, probing, pushing, reaching
+from . import bundling, fitting, matching, migrating, plan, probing, pushing, reaching
 from .balancing import Balance
 from .run import Options, Run, opened
 
@@ -35,6 +35,8 @@ def status(config: Config, options: Options) -> None:
         for host, facts in answers.items():
             if facts["lock"]:
                 run.report.say(facts["lock"], host.name)
+            for line in migrating.told(run, facts):
+                run.report.say(line, host.name)
         reaching.pass_over(run, failures)
 
 
@@ -98,8 +100,8 @@ def check(config: Config, options: Options) -> None:
                 run.report.warn(unchecked, host.name)
             if denied := probing.may_restart(run, host):
                 found.append(denied)
-            if facts["lock"]:
-                run.report.warn(facts["lock"], host.name)
+            for held in filter(None, (facts["lock"], facts["migration"]["running"])):
+                run.report.warn(held, host.name)
             for doubt in doubts[host]:
                 run.report.warn(doubt, host.name)
             problems += [(host.name, problem) for problem in found]

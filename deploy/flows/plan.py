@@ -11,7 +11,7 @@ from ..errors import DeployError
 from ..host.connection import Host
 from ..service import manager
 from ..source.snapshot import Snapshot
-from . import bundling, commands, hooking, passage, pushing
+from . import bundling, commands, hooking, migrating, passage, pushing
 from .balancing import Balance
 from .run import Run
 
@@ -76,13 +76,32 @@ def show_push(run: Run, code: Snapshot, release: str, empty: Sequence[Host]) -> 
     hooking.reach(run, "after_push", releases, DeployError)
 
 
-def show_migration(run: Run, release: str) -> None:
+def show_migration(run: Run, releases: Mapping[Host, str], release: str, condition: str = "") -> None:
+    """The migration in *release*, and the hooks around it.
+
+    :param releases: the hosts that the hooks are for.
+    """
     if run.settings.migrate:
-        releases = dict.fromkeys(run.hosts, release)
         hooking.reach(run, "before_migrate", releases, DeployError)
-        told = f"would run in {release}{commands.names(run)}: {run.settings.migrate.command}"
+        told = f"would run in {release}{commands.names(run)}{condition}: {run.settings.migrate.command}"
         run.report.say(told, run.primary.name)
         hooking.reach(run, "after_migrate", releases, DeployError)
+
+
+def show_outstanding(run: Run, alone: Mapping[Host, str]) -> None:
+    """A migration that an earlier run left undone, where the primary host is left *alone*."""
+    release = alone.get(run.primary, "")
+    if why := migrating.outstanding(run, release):
+        show_migration(run, alone, release, f", whose migration {why}")
+
+
+def _show_new_migration(run: Run, releases: Mapping[Host, str], when: str) -> None:
+    migrate = run.settings.migrate
+    if migrate is None or migrate.when != when or run.primary not in releases:
+        return
+    live = run.facts[run.primary]["live"]
+    changed = f", if anything of {', '.join(migrate.only_if_changed)} differs from {live}"
+    show_migration(run, releases, releases[run.primary], changed if migrate.only_if_changed and live else "")
 
 
 def show_activation(run: Run, releases: Mapping[Host, str]) -> None:
@@ -150,9 +169,10 @@ def show_deploy(
     hooking.reach(run, "before_deps", releases, DeployError)
     show_bundles(run, bundling.targets(run).values())
     hooking.reach(run, "after_deps", releases, DeployError)
-    if run.primary in hosts:
-        show_migration(replace(run, hosts=hosts), release)
+    _show_new_migration(run, releases, "before")
     show_batches(run, releases, canary=True)
     show_activation(run, releases)
     show_restart(run, releases)
+    _show_new_migration(run, releases, "after")
+    show_outstanding(run, alone)
     hooking.reach(run, "after_deploy", releases, DeployError, alone=alone)

@@ -10,7 +10,7 @@ from fabric import Config
 
 from ..errors import CheckFailed, DeployError, HookFailed, Locked, NotRolledBack
 from ..host.connection import Host
-from . import activating, hooking, plan, probing, rolling, steps
+from . import activating, downgrading, hooking, plan, probing, rolling, steps
 from .deploy import summary
 from .run import Options, Run, opened
 
@@ -31,12 +31,14 @@ class WayBack(Generic[T]):
     without: list[T] = field(default_factory=list)
 
 
-def rollback(config: Config, options: Options) -> None:
+def rollback(config: Config, options: Options, *, force: bool = False) -> None:
     """Re-activate, on every host, the last good release before the live one; the live one is recorded as bad.
 
     A host that serves already what others go back to is left alone: of a mixed fleet, those go back that are ahead.
 
-    :raises CheckFailed: no host has anything to go back to; no host was touched.
+    :param force: whatever the schema is at; it stays as it is.
+    :raises CheckFailed: no host has anything to go back to, or the schema is newer; no host was touched.
+    :raises MigrationFailed: the downgrade failed; nothing was switched.
     :raises NotRolledBack: the former release did not come up, or a host has none; then the others did go back.
     """
     with opened(config, options) as run, hooking.on_failure(run):
@@ -55,13 +57,16 @@ def rollback(config: Config, options: Options) -> None:
             for host in way.without:
                 run.report.warn("there is no good release to go back to; not touched", host.name)
             rolling.verify(run, way.targets, canary=False)
+            back = downgrading.look(run, way.targets, way.there, force=force)
             hooking.reach(run, "before_rollback", way.targets, CheckFailed)
             if options.dry:
+                if back:
+                    downgrading.show(run, back)
                 plan.show_going_back(run, way.targets)
                 hooking.reach(run, "after_rollback", way.targets, HookFailed)
                 return
             run.assert_locked()
-            _go_back(run, way.targets)
+            _go_back(run, way.targets, back)
             activating.settle(run, way.targets, steps.entry(run, "rollback"), clean=False)
             summary(run, way.targets)
             hooking.reach(run, "after_rollback", way.targets, HookFailed)
@@ -96,10 +101,12 @@ def choose(facts: Mapping[T, Mapping[str, Any]]) -> WayBack[T]:
     return way
 
 
-def _go_back(run: Run, targets: dict[Host, str]) -> None:
+def _go_back(run: Run, targets: dict[Host, str], back: downgrading.TakingBack | None) -> None:
     live = {host: str(run.facts[host]["live"]) for host in targets}
     left = {host: "" if live[host] == target else live[host] for host, target in targets.items()}
     try:
+        if back:
+            downgrading.take_back(run, back)
         rolling.go_back(run, targets, left)
     except DeployError as error:
         if not isinstance(error, Locked):

@@ -100,7 +100,7 @@ def _has(run: Run, host: Host, release: str, code: Snapshot, bundles: Bundles) -
 
 
 def stage(run: Run, code: Snapshot, bundles: Bundles, staging: Staging) -> None:
-    """Make the release complete on all of its hosts, and migrate.
+    """Make the release complete on all of its hosts, and migrate where that comes before the switch.
 
     Where that fails, hosts that have it complete keep it, for :func:`choose` to take up; the others lose it.
     """
@@ -108,10 +108,7 @@ def stage(run: Run, code: Snapshot, bundles: Bundles, staging: Staging) -> None:
     its = replace(run, hosts=staging.hosts)
     try:
         _stage_all(its, code, bundles, staging)
-        if run.primary in staging.hosts:
-            migrating.migrate(its, staging.release)
-        elif run.settings.migrate and run.primary not in run.hosts:
-            run.report.warn(f"not migrated: the primary host {run.primary.name} is not within --limit")
+        migrating.before_switch(run, staging.releases)
         hooking.reach(its, "before_activate", staging.releases, StagingFailed)
     except Locked:
         # Somebody else may be staging by now; what is ours goes, and nothing else is touched.

@@ -175,10 +175,11 @@ def migrate_db(config: Config, options: Options) -> None:
             if not staged:
                 run.report.say(f"nothing is staged; migrating in the live release {release}")
             if options.dry:
-                plan.show_migration(run, release)
+                plan.show_migration(run, {run.primary: release}, release)
                 return
-            migrating.migrate(run, release)
-        run.report.say(f"next: {run.fab('activate')}")
+            migrating.migrate(run, {run.primary: release}, release, live=not staged)
+        if staged:
+            run.report.say(f"next: {run.fab('activate')}")
 
 
 def _complete(run: Run, host: Host) -> str:

@@ -259,16 +259,26 @@ class Host:
 
         :raises HostFailure: it could not be started.
         """
+        asked = {"identifier": release, "command": command, "env": dict(env), "timeout": timeout_s}
+        result = self.perform("run", asked, user=user, progress=progress)
+        return CommandResult(result["exited"], result["output"].strip())
+
+    def perform(
+        self, name: str, arguments: dict[str, Any], *, user: str = "", progress: Callable[[str], None] | None = None
+    ) -> Any:
+        """An operation of the host program that runs a command of the user's; where the run is interrupted, it is
+        waited for. Its result.
+
+        :param user: '' for the deploy user.
+        """
         if self._stopping:
             raise ConnectionFailed("interrupted", where=self.name)
-        asked = {"identifier": release, "command": command, "env": dict(env), "timeout": timeout_s}
         self._no_command.clear()
         try:
             with self.lost_means_failed():
-                result = self.session(user).batch([("run", asked)], progress)[0]
+                return self.session(user).batch([(name, arguments)], progress)[0]
         finally:
             self._no_command.set()
-        return CommandResult(result["exited"], result["output"].strip())
 
     def _run(self, connection: Connection, command: str, user: str, timeout_s: float | None) -> CommandResult:
         settings: dict[str, Any] = {"warn": True, "in_stream": False, "echo": False, "timeout": timeout_s}

@@ -39,6 +39,8 @@ def run(
     env: Mapping[str, str],
     timeout: float | None,
     progress: Callable[[str], None],
+    holding: Sequence[int] = (),
+    begun: Callable[[int], None] = lambda group: None,
 ) -> dict[str, Any]:
     """Run ``sh -c command`` in a release ('' for the base path), and wait for it.
 
@@ -46,11 +48,11 @@ def run(
 
     :param env: variables over those of the host and of `.env`.
     :param timeout: seconds after which it is ended with all that it started; None for no limit.
+    :param holding: open files that it inherits.
+    :param begun: is told its process group.
     :returns: ``exited`` (-1 where it was ended), ``output``: its last lines.
     """
-    place = layout.release(identifier) if identifier else layout.base
-    if not os.path.isdir(place):
-        raise Failure(f"there is no {place} to run a command in", "run fab deploy", "missing")
+    place = _place(layout, identifier)
     known = variables.of_file(layout, identifier)
     mask = Mask(secrets_of(known, every=True) | secrets_of(env, every=False))
     child = subprocess.Popen(
@@ -61,7 +63,9 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,  # so that it can be ended with all that it started
+        pass_fds=tuple(holding),
     )
+    begun(child.pid)
     last: deque[str] = deque(maxlen=KEPT_LINES)
     tell: Callable[[str], None] | None = progress
     output = _Output(child, timeout)
@@ -75,6 +79,42 @@ def run(
     if output.late:
         last.append(f"still running after {timeout:g} s; ended")
     return {"exited": -1 if output.late else child.wait(), "output": "\n".join(last)}
+
+
+def answer(layout: Layout, identifier: str, command: str, env: Mapping[str, str], timeout: float) -> dict[str, Any]:
+    """What a command says that is asked something: as :func:`run`, but its two streams are kept apart.
+
+    :returns: ``exited`` (-1 where it was ended), ``output`` and ``errors``, all of them.
+    """
+    place = _place(layout, identifier)
+    known = variables.of_file(layout, identifier)
+    hiding = Mask(secrets_of(known, every=True) | secrets_of(env, every=False))
+    child = subprocess.Popen(
+        ["/bin/sh", "-c", command],
+        cwd=place,
+        env=variables.whole(layout, identifier, known, env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    exited = -1
+    try:
+        said = child.communicate(timeout=timeout)
+        exited = child.returncode
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        said = child.communicate()
+    output, errors = (hiding.text(each.decode(errors="replace")) for each in said)
+    return {"exited": exited, "output": output, "errors": errors}
+
+
+def _place(layout: Layout, identifier: str) -> str:
+    place = layout.release(identifier) if identifier else layout.base
+    if not os.path.isdir(place):
+        raise Failure(f"there is no {place} to run a command in", "run fab deploy", "missing")
+    return place
 
 
 def mask(layout: Layout, texts: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import clock, disk
+from . import clock, disk, migrations
 from .failure import Failure
 from .layout import Layout
 
@@ -72,12 +72,15 @@ def acquire(layout: Layout, token: str, owner: dict[str, Any], expiry: float) ->
     :param owner: ``user``, ``host``, ``pid`` and ``message`` of the one who deploys.
     :param expiry: seconds until the lock may be taken over unless it is extended; 0 for never.
     :returns: ``taken_over``, the dead owner's document, or None.
-    :raises Failure: kind ``locked``; somebody holds it.
+    :raises Failure: kind ``locked``; somebody holds it, or a migration outlived the run that began it.
     """
     with _guarded(layout) as path:
         held = disk.read_json(path)
         if _valid(held):
             raise Failure(describe(held), _remedy(held), "locked")
+        # By hand (no expiry) it keeps others away meanwhile, and does nothing itself.
+        if expiry and (running := migrations.running(layout)):
+            raise Failure(running, migrations.REMEDY, "locked")
         disk.sweep_orphans(layout.path(".deploy"))
         taken = {**owner, "token": token, "started": time.time()}
         if boot := clock.boot():

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from . import deploylock, drained, interpreter, releases, sharedpaths, signature, systemd
+from . import deploylock, drained, interpreter, migrations, releases, sharedpaths, signature, systemd
 from .layout import Layout, Records
 
 _TOOLS = ("rsync", "git", "hg", "svn", "systemctl", "supervisorctl", "sudo")
@@ -50,6 +50,7 @@ def look(
         "signers": signature.known(layout),
         "lock": deploylock.show(layout),
         "drained": drained.read(layout),
+        "migration": migrations.summary(layout),
         "unfinished": releases.unfinished(layout),
         **_records(layout),
         **ask(layout, also),

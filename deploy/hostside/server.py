@@ -142,6 +142,10 @@ OPERATIONS = {
     "journal": "journal.append",
     "run": "commands.run",
     "mask": "commands.mask",
+    "decide_migration": "migration.decide",
+    "migrate": "migration.run",
+    "take_back": "migration.take_back",
+    "ask_head": "migration.ask",
     "look_shared": "sharedfiles.look",
     "note_drained": "drained.note",
     "haproxy_look": "haproxy.look",
@@ -156,7 +160,7 @@ PAYLOAD = frozenset({"receive", "add_wheels"})
 """The operations that read more than their request from standard input."""
 
 
-PROGRESS = frozenset({"install", "run"})
+PROGRESS = frozenset({"install", "run", "migrate", "take_back"})
 """The operations that tell what they are at."""
 
 

@@ -29,7 +29,8 @@ REMEDIES = {
     ExitCode.NOT_ROLLED_BACK: "Look at once: ``fab status``, then deploy a mended version or ``fab rollback``.",
     ExitCode.LOCKED: "Wait (``--lock-wait SECONDS``), or ``fab unlock --force`` if nobody deploys.",
     ExitCode.STAGING: "Read the message (disk, damaged wheel, rsync, an import or a module), then deploy again.",
-    ExitCode.MIGRATION: "Mend the migration and deploy again. What it changed in the database before it failed stays.",
+    ExitCode.MIGRATION: "Mend the migration and deploy again. What it changed in the database before it failed stays "
+    "(:doc:`migrations`).",
     ExitCode.HOOK: "Run by hand what the hook (``after_deploy``, ``after_rollback``) left undone; see the message.",
     ExitCode.INTERRUPTED: "Deploy again; what had been begun was taken back where hosts were in reach (:doc:`fleets`).",
 }

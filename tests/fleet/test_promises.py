@@ -151,10 +151,10 @@ def test_a_connection_that_is_cut_while_hosts_are_staged_stops_all_three(three: 
 # --- 5: two deploys of one stage cannot run at once ---
 
 
-def hold_up(project: Project, web: Machine) -> subprocess.Popen[str]:
-    """A deploy of version two that is held up in its migration."""
+def hold_up(project: Project, web: Machine, **held: Any) -> subprocess.Popen[str]:
+    """A deploy of version two that is held up in its migration, or where *held* says."""
     project.version("two")
-    project.configure(migrate={"command": HELD_UP})
+    project.configure(**held or {"migrate": {"command": HELD_UP}})
     process = project.start("deploy")
     await_that(process, lambda: web.exists("/srv/tiny/shared/data/begun"))
     return process
@@ -207,7 +207,8 @@ def test_a_laptop_that_slept_while_another_deployed_stops_before_it_switches(
 ) -> None:
     other = Project(tmp_path / "other", fleet, [web])
     other.version("three")
-    loser = hold_up(project, web)
+    # Not in the migration itself: while that runs, nobody else deploys, whoever has the lock.
+    loser = hold_up(project, web, hooks={"after_migrate": [HELD_UP]})
     loser.send_signal(signal.SIGSTOP)
     said = other.fab("deploy", "--lock-wait", "20").output
     assert "took over the expired deploy lock" in said

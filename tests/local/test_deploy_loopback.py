@@ -190,7 +190,7 @@ def test_of_deploys_that_start_at_once_one_runs(project: LocalProject, tmp_path:
     for end, each in zip(ends, said, strict=True):
         assert end == 0 or ("error: " in each.read_text() and "is held by" in each.read_text())
     journal = (project.base / ".deploy/journal.jsonl").read_text().splitlines()
-    assert [json.loads(line)["event"] for line in journal] == ["deploy"]
+    assert [json.loads(line)["event"] for line in journal] == ["migrate", "deploy"]
     assert (project.base / "shared/data/migrations").read_text() == "one\n"
     assert len(list((project.base / "releases").iterdir())) == 1
     assert "nothing to change" in project.fab("deploy")
