@@ -8,7 +8,7 @@ import os
 import time
 from typing import Any, Callable
 
-from . import disk, kept, removal, repository, tree
+from . import disk, kept, leftovers, removal, repository, tree
 from .failure import Failure
 from .layout import Layout, Records
 
@@ -44,7 +44,7 @@ def unfinished(layout: Layout) -> bool:
             continue
         if any(name.startswith(disk.PARTIAL) and not disk.is_set_aside(name) for name in names):
             return True
-    if removal.pending(layout) and not removal.going_on(layout):
+    if (removal.pending(layout) and not removal.going_on(layout)) or leftovers.there(layout):
         return True
     staged = layout.linked("staged")
     return os.path.lexists(layout.path("staged")) and staged in ("", layout.linked("current"))
@@ -55,6 +55,7 @@ def sweep(layout: Layout) -> None:
     for directory in _swept(layout):
         disk.sweep(directory)
     disk.sweep_orphans(layout.path(".deploy"))
+    leftovers.sweep(layout)
     if layout.linked("staged") in ("", layout.linked("current")):
         disk.remove(layout.path("staged"))
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import hmac
 import os
 import secrets
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from . import disk
+from . import disk, leftovers
 from .failure import Failure
 from .layout import Layout
 
@@ -57,7 +54,9 @@ def put(
     if not os.path.isdir(layout.path("shared")):
         raise Failure(f"there is no {layout.path('shared')}", "run fab setup first", "unprepared")
     path = _path(layout, name)
-    with _alone(layout):
+    # Two who edit the same file must not both find it unchanged.
+    with leftovers.alone(layout):
+        leftovers.remove(layout)
         found = _fingerprint(path, salt)
         if expect is not None and found != expect:
             raise Failure(f"{path} was changed by somebody else meanwhile; it is left as it is", kind="changed")
@@ -67,24 +66,23 @@ def put(
         if former and owned and found == fingerprint(salt, data) and stat.S_IMODE(former.st_mode) == wanted:
             return {"changed": False}
         os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
-        _replace(path, data, wanted, former.st_gid if former and mode is None else -1)
+        _replace(layout, path, data, wanted, former.st_gid if former and mode is None else -1)
     return {"changed": True}
 
 
-@contextmanager
-def _alone(layout: Layout) -> Iterator[None]:
-    """Two who edit the same file must not both find it unchanged."""
-    descriptor = os.open(layout.path("shared"), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _place(shared: str, directory: str) -> str:
+    """Where a file is made before it is renamed into *directory*: in one place, where it is found if this is killed."""
+    same = os.stat(shared).st_dev == os.stat(directory).st_dev
+    return shared if same and os.access(shared, os.W_OK | os.X_OK) else directory
 
 
-def _replace(path: str, data: bytes, mode: int, group: int) -> None:
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f"{disk.PARTIAL}{name}.{secrets.token_hex(4)}")
+def _replace(layout: Layout, path: str, data: bytes, mode: int, group: int) -> None:
+    directory = os.path.dirname(path)
+    place = _place(layout.path("shared"), directory)
+    temporary = os.path.join(place, leftovers.PREFIX + secrets.token_hex(4))
+    around = os.stat(directory)
+    if group == -1 and around.st_mode & stat.S_ISGID:
+        group = around.st_gid
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with open(descriptor, "wb") as stream:

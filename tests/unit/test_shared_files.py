@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deploy.hostside import sharedfiles
+from deploy.hostside import leftovers, releases, sharedfiles
 from deploy.hostside.failure import Failure
 from deploy.hostside.layout import Layout
 
@@ -119,3 +119,43 @@ def test_a_disk_that_is_full_leaves_the_former_file_and_nothing_beside_it(layout
         put(layout, ".env", b"new")
     assert os.listdir(layout.path("shared")) == [".env"]
     assert Path(layout.path("shared/.env")).read_bytes() == b"former"
+
+
+def test_what_one_that_died_left_goes_with_the_next_and_nothing_else(layout: Layout) -> None:
+    for name in ("releases", "venvs", "wheels", ".deploy"):
+        os.mkdir(layout.path(name))
+    left = Path(layout.path("shared", leftovers.PREFIX + "0123abcd"))
+    theirs = Path(layout.path("shared/.partial-upload"))
+    theirs.write_text("of the application")
+    left.write_text("secret")
+    assert releases.unfinished(layout)
+    releases.sweep(layout)
+    assert not left.exists()
+    left.write_text("secret")
+    put(layout, "certificates/key.pem", b"key")
+    assert not left.exists()
+    assert not releases.unfinished(layout)
+    assert theirs.exists()
+
+
+def test_what_is_being_put_just_now_is_left_alone(layout: Layout) -> None:
+    (Path(layout.base) / ".deploy").mkdir()
+    at_work = Path(layout.path("shared", leftovers.PREFIX + "0123abcd"))
+    at_work.write_text("secret")
+    with leftovers.alone(layout):
+        leftovers.sweep(layout)
+        assert at_work.exists()
+    leftovers.sweep(layout)
+    assert not at_work.exists()
+
+
+def test_a_new_file_has_the_group_that_its_directory_gives(layout: Layout) -> None:
+    directory = Path(layout.path("shared/private"))
+    directory.mkdir()
+    group = next((each for each in os.getgroups() if each != os.getegid()), 7 if os.geteuid() == 0 else None)
+    if group is None:
+        pytest.skip("the user is in one group only")
+    os.chown(directory, -1, group)
+    directory.chmod(0o2755)
+    put(layout, "private/key", b"key")
+    assert (directory / "key").stat().st_gid == group
