@@ -140,5 +140,13 @@ class DeployLock:
     def _release(self) -> None:
         if self._released:
             return
+        try:
+            self._let_go()
+        except BaseException:
+            # An interrupt came just now; letting go twice does no harm.
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
         with contextlib.suppress(DeployError):
             self._primary.call("unlock", token=self._token)

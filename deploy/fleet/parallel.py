@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from ..errors import DeployError, combine
+from ..errors import ConnectionFailed, DeployError, combine
 from ..host.connection import Host
 
 T = TypeVar("T")
@@ -37,14 +38,30 @@ def attempt(hosts: Sequence[Host], work: Callable[[Host], T]) -> tuple[dict[Host
     results: dict[Host, T] = {}
     failures: dict[Host, DeployError] = {}
     width = min((host.parallel for host in hosts), default=1)
+    # An interrupt may come while threads are started, and the pool waits only for those that it knows already: until it
+    # knows all, none does anything.
+    ready, called_off = threading.Event(), threading.Event()
+
+    def begin(host: Host) -> T:
+        ready.wait()
+        if called_off.is_set():
+            raise ConnectionFailed("interrupted", where=host.name)
+        return work(host)
+
+    futures: dict[Future[T], Host] = {}
     with ThreadPoolExecutor(max_workers=min(width, len(hosts)) or 1) as pool:
-        futures = {pool.submit(work, host): host for host in hosts}
         try:
+            for host in hosts:
+                futures[pool.submit(begin, host)] = host
+            ready.set()
             pending = set(futures)
             while pending:
                 # A time-out, because a wait without one is not interrupted by signals everywhere.
                 _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
         except BaseException:
+            if not ready.is_set():
+                called_off.set()
+                ready.set()
             pool.shutdown(wait=False, cancel_futures=True)
             try:
                 _let_end(hosts)
