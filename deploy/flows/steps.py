@@ -146,9 +146,14 @@ def update_deps(config: Config, options: Options) -> None:
             if staged:
                 hooking.reach(run, "after_deps", staged, StagingFailed)
         if any(_staged(run, host) for host in run.hosts):
-            run.report.say(f"next: fab {run.stage} migrate-db, then {run.fab('activate')}")
+            first = "" if _migrates_last(run) else f"fab {run.stage} migrate-db, then "
+            run.report.say(f"next: {first}{run.fab('activate')}")
         else:
             run.report.say(f"no release is pushed yet; next: {run.fab('push')}, then {run.fab('update-deps')}")
+
+
+def _migrates_last(run: Run) -> bool:
+    return run.settings.migrate is not None and run.settings.migrate.when == "after"
 
 
 def _incomplete(run: Run, host: Host, digest: str) -> str:
@@ -263,7 +268,7 @@ def reboot_server(config: Config, options: Options, *, by_batch: bool) -> None:
             if unproven:
                 activating.settle(run, unproven, entry(run, "reboot-server"), clean=False)
                 hooking.reach(run, "after_deploy", unproven, HookFailed)
-        run.report.say(f"next: {run.fab('cleanup')}")
+        run.report.say(f"next: {f'fab {run.stage} migrate-db' if _migrates_last(run) else run.fab('cleanup')}")
 
 
 def cleanup(config: Config, options: Options) -> None:

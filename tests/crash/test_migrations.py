@@ -246,6 +246,23 @@ def test_what_comes_after_the_switch_fails_without_a_way_back_and_is_caught_up(a
     ]  # fmt: skip
 
 
+def test_in_a_row_of_tasks_each_says_when_it_is_time_to_migrate(app: Application) -> None:
+    def row() -> list[str]:
+        said = app.run(steps.push) + app.run(steps.update_deps) + app.run(steps.activate)
+        said += app.run(steps.reboot_server, by_batch=False)
+        return [line.partition("next: ")[2] for line in said.splitlines() if "next: " in line]
+
+    assert row() == [
+        "fab production update-deps", "fab production migrate-db, then fab production activate",
+        "fab production reboot-server", "fab production cleanup",
+    ]  # fmt: skip
+    app.configure(when="after")
+    app.change()
+    assert row()[1::2] == ["fab production activate", "fab production migrate-db"]
+    assert "nothing is staged; migrating in the live release" in app.run(steps.migrate_db)
+    assert app.log == [app.live]
+
+
 def test_killed_at_each_step_of_a_migration_after_the_switch(
     app: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
