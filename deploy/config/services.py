@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from .basics import Model
+from .basics import Model, relative
 
 
 class _Service(Model):
@@ -26,6 +27,9 @@ INSTANCE = "{instance}"
 """In a health URL: the name of the instance that is asked."""
 _INSTANCE = re.compile(r"[A-Za-z0-9:_.\\-]+")
 _MOST_INSTANCES = 100
+_KINDS = (".service", ".socket", ".timer", ".path", ".target", ".slice")
+UNIT_VALUES = ("app", "stage", "host", "base_path", "current", "shared", "deploy_user")
+"""What unit files can name in any case."""
 
 
 class Systemd(_Service):
@@ -40,6 +44,16 @@ class Systemd(_Service):
         None,
         description="The instances of a template: a number (1 to so many), or a list of names, such as ports. Each is "
         "restarted and looked at before the next.",
+    )
+    unit_file: str | list[str] = Field(
+        [],
+        description="A unit file of the release, or several (services, sockets, timers), as paths in it: installed "
+        "before the restart where it differs. In it, `{{ name }}` stands for a value.",
+    )
+    unit_values: dict[str, str | int] = Field(
+        {},
+        description="Values for unit files, beside `app`, `stage`, `host`, `base_path`, `current`, `shared` and "
+        "`deploy_user`.",
     )
     action: Literal["restart", "reload", "reload-or-restart"] = Field("restart", description="What systemctl does.")
     user: bool = Field(False, description="Units of the deploy user's own manager (`systemctl --user`).")
@@ -72,6 +86,30 @@ class Systemd(_Service):
             raise ValueError("one is named twice")
         return names
 
+    @field_validator("unit_file")
+    @classmethod
+    def _files(cls, value: str | list[str]) -> list[str]:
+        paths = [relative(path) for path in ([value] if isinstance(value, str) else value)]
+        names = [PurePosixPath(path).name for path in paths]
+        for name in names:
+            if not UNIT.fullmatch(name) or not name.endswith(_KINDS):
+                raise ValueError(f"{name} is no name of a unit; it ends in one of {', '.join(_KINDS)}")
+        if len(set(names)) < len(names):
+            raise ValueError("two of the files have the same name")
+        return paths
+
+    @field_validator("unit_values")
+    @classmethod
+    def _values(cls, value: dict[str, str | int]) -> dict[str, str | int]:
+        for name, given in value.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"{name!r} cannot be the name of a value")
+            if name in UNIT_VALUES:
+                raise ValueError(f"{name} is known already, and cannot be changed here")
+            if not str(given).isprintable():
+                raise ValueError(f"{name} must be text in one line")
+        return value
+
     @model_validator(mode="after")
     def _one_way(self) -> Systemd:
         if bool(self.unit) == bool(self.units):
@@ -82,6 +120,11 @@ class Systemd(_Service):
         if self.instances is not None and not templates:
             raise ValueError(f"instances is for a template, such as {self.named[0].partition('.')[0]}@.service")
         return self
+
+    @property
+    def unit_files(self) -> list[str]:
+        """Paths in the release."""
+        return list(self.unit_file)
 
     @property
     def named(self) -> list[str]:
@@ -121,7 +164,18 @@ class Signal(_Service):
     manager: Literal["signal"]
     pidfile: str = Field(description="File with the process's number, absolute or below the base path.", min_length=1)
     signal: Literal["HUP", "USR1", "USR2", "TERM", "INT"] = Field("HUP", description="The signal that reloads it.")
+    retire: Literal["TERM", "QUIT", "INT"] | None = Field(
+        None,
+        description="For a server that starts its successor on USR2 and writes that one's number into `pidfile` with "
+        "`.2` behind it, as gunicorn does: the signal that ends the former one, when the new one is well.",
+    )
     sudo: bool = Field(False, description="Send the signal as root, by sudo.")
+
+    @model_validator(mode="after")
+    def _with_a_successor(self) -> Signal:
+        if self.retire and self.signal != "USR2":
+            raise ValueError("retire is for a process that starts its successor; it goes with signal: USR2")
+        return self
 
 
 class Touch(_Service):

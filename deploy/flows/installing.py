@@ -11,7 +11,7 @@ from ..fleet import parallel
 from ..host.connection import Host
 from ..host.session import Answer
 from ..version import __version__
-from . import checking, commands
+from . import checking, commands, units
 from .bundling import Bundles
 from .run import Run
 
@@ -51,6 +51,8 @@ def install(run: Run, host: Host, bundle: Bundle, release: str, asked: Answer | 
         step.outcome = f"venv {result['venv'][:12]} {made}{uploaded}"
     found: dict[str, Any] = result["checked"]
     checking.show(run, host, found)
+    if not found["problems"]:
+        units.check(run, host, release)
     return found
 
 

@@ -11,7 +11,7 @@ from ..errors import DeployError
 from ..host.connection import Host
 from ..service import manager
 from ..source.snapshot import Snapshot
-from . import bundling, commands, hooking, migrating, passage, pushing
+from . import bundling, commands, hooking, migrating, passage, pushing, units
 from .balancing import Balance
 from .run import Run
 
@@ -21,7 +21,7 @@ def unchanged(run: Run, host: Host, tree: str, bundle: str) -> bool:
     facts = run.facts[host]
     record: Mapping[str, Any] = facts["releases"].get(facts["live"], {})
     wanted = {"state": "good", "tree": tree, "bundle": bundle, "shared": pushing.shared(run)}
-    return all(record.get(key) == value for key, value in wanted.items())
+    return all(record.get(key) == value for key, value in wanted.items()) and not facts["units_differ"]
 
 
 def live(run: Run, hosts: Iterable[Host]) -> dict[Host, str]:
@@ -146,9 +146,12 @@ def show_restart(run: Run, releases: Mapping[Host, str]) -> None:
 def _show_restart(run: Run, releases: Mapping[Host, str]) -> None:
     for host, release in releases.items():
         service, health = run.service(host), run.health(host)
+        units.show(run, host)
         for part in manager.parts(service) if service else ():
             command = manager.restart(part.service, host.base_path, commands.by_hand(host, release))
             run.report.say(f"would run as {command.user or host.deploy_user}: {command}", host.name)
+            if manager.hands_over(part.service):
+                run.report.say("would look whether its successor is well, and end it then", host.name)
             if part.name:
                 asked = f", and ask {own.url} for up to {own.timeout:g} s" if (own := part.health(health)) else ""
                 run.report.say(f"would look whether {part.name} runs {release}{asked}", host.name)

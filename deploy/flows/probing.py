@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import CheckFailed, by_host
 from ..fleet import parallel
 from ..host.connection import Host
-from ..service import manager
+from ..service import manager, unitfiles
 from . import fitting, matching, reaching, signing
 from .run import Run
 
@@ -79,7 +79,8 @@ def problems(run: Run, host: Host, facts: Mapping[str, Any]) -> list[str]:
     for name, matter in facts["shared_wrong"]:
         found.append(f"{host.base_path}/shared/{name} {matter}")
     for name in facts["units_missing"]:
-        found.append(f"the unit {name} is not on the host (systemctl does not know it)")
+        if not unitfiles.brings(run.service(host), name):
+            found.append(f"the unit {name} is not on the host (systemctl does not know it)")
     found += fitting.missing_packages(facts)
     if problem := _signers(run, host, facts):
         found.append(problem)
@@ -123,8 +124,9 @@ def may_restart(run: Run, host: Host) -> str:
     service = run.service(host)
     if service is None or host.login == "root" or host.sudo_password:
         return ""
-    for part in manager.parts(service):
-        command = manager.restart(part.service, host.base_path)
+    commands = [manager.restart(part.service, host.base_path) for part in manager.parts(service)]
+    commands += unitfiles.all_of(service, host.base_path) if unitfiles.names(service) else []
+    for command in commands:
         if command.user == "root" and not host.run(f"sudo -n -l -- {command}").ok:
             return f"{host.login} may not run without a password: sudo {command}"
     return ""

@@ -73,13 +73,36 @@ def look_at(run: Run, host: Host, release: str, part: Part) -> None:
     _look(run, host, release, [_Question(part, part.health(run.health(host)))])
 
 
-def runs(host: Host, release: str, part: Part) -> bool:
-    """Whether *part* is proven, at the first look, to run *release*."""
+def runs(host: Host, release: str, part: Part, within: float = 0) -> bool:
+    """Whether *part* is proven to run *release*.
+
+    :param within: seconds that other processes of it may take to end.
+    """
     question = _Question(part, None)
-    result = host.call("verify", service=question.told(host), **question.asked(release, 0))
+    result = host.call("verify", service=question.told(host), **question.asked(release, within))
     if result["verdict"] == "hidden":
-        result = _prove_as_root(host, question, release, result["detail"], 0)
+        result = _prove_as_root(host, question, release, result["detail"], within)
     return bool(result["verdict"] == "proven")
+
+
+def look_at_successor(run: Run, host: Host, release: str, part: Part, pidfile: str, former: int) -> None:
+    """Ask a process for its health that was started beside the one that still serves, and look at it.
+
+    :param pidfile: with its number.
+    :param former: the number of the other one.
+    :raises NotHealthy: it is not well, does not run *release*, or cannot be seen.
+    """
+    question = _Question(part, run.health(host))
+    asked = {**question.asked(release), "pidfile": pidfile, "former": former}
+    result = host.call("verify_successor", **asked)
+    if result["verdict"] == "hidden":
+        try:
+            with host.lost_means_failed():
+                result = host.session("root").batch([("verify_successor", asked)])[0]
+        except ConnectionFailed:
+            detail = f"{result['detail']}, and sudo does not let us look"
+            raise NotHealthy(f"the new main process cannot be looked at: {detail}", where=host.name) from None
+    _judge(host, question, result)
 
 
 def _look(run: Run, host: Host, release: str, questions: Sequence[_Question]) -> None:

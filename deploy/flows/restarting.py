@@ -7,10 +7,11 @@ import time
 from ..host.connection import CommandResult, Host
 from ..service import manager
 from ..service.manager import Part
-from . import commands, proving
+from . import commands, proving, succeeding, units
 from .proving import NotHealthy
 from .run import Run
 
+ENDING_S = 5.0
 START_LIMIT_S = 11.0
 """A little more than systemd's default interval in which it counts starts."""
 
@@ -26,19 +27,25 @@ def restart(run: Run, host: Host, release: str, *, insist: bool = False) -> None
 
     :param insist: try twice. A release that crashes at once may use up the starts that systemd allows a unit in a
         while, and then the former one would not be started either. Of several units, those that run *release* are left
-        alone: they never were restarted.
+        alone: they never were restarted. So is a process whose successor was not well.
     :raises NotHealthy: its command failed, with its output and what the manager says of the service; or a unit is not
         well, and those behind it were left as they are.
     """
     service = run.service(host)
     if service is None:
         return
+    units.bring(run, host, release, back=insist)
     parts = manager.parts(service)
     for number, part in enumerate(parts, 1):
-        if insist and part.name and proving.runs(host, release, part):
-            run.report.say(f"{part.name} runs {release}: left alone", host.name)
-            continue
-        _restart_one(run, host, release, part, insist=insist)
+        handed_over = manager.hands_over(part.service)
+        # A successor that was not well may take a moment to end.
+        within = ENDING_S if handed_over else 0
+        if insist and (part.name or handed_over) and proving.runs(host, release, part, within):
+            run.report.say(f"{part.name or 'the main process'} runs {release}: left alone", host.name)
+        elif handed_over:
+            succeeding.hand_over(run, host, release, part)
+        else:
+            _restart_one(run, host, release, part, insist=insist)
         if number < len(parts):
             proving.look_at(run, host, release, part)
 

@@ -23,7 +23,7 @@ from ..host.connection import Host
 from ..host.login import Access
 from ..report import logs
 from ..report.console import Report, make
-from ..service import manager
+from ..service import manager, unitfiles
 from . import reaching
 from .projects import Project
 
@@ -64,6 +64,7 @@ class Run:
     :ivar primary: where migrations run and the deploy lock lies; not narrowed.
     :ivar committed: the fabfile's directory as it is in the commit that is deployed, where one is.
     :ivar balancers: the balancers' hosts by their addresses, once they are spoken with.
+    :ivar former_units: the texts of the unit files that the run replaced.
     :ivar closing: what is put away when the run ends.
     """
 
@@ -80,6 +81,7 @@ class Run:
     found: dict[Host, dict[str, Any]] = field(default_factory=dict)
     committed: Path | None = None
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    former_units: dict[Host, dict[str, str]] = field(default_factory=dict)
     revision: str = ""
     begun: dict[Host, str] = field(default_factory=dict)
     unreachable: dict[Host, DeployError] = field(default_factory=dict)
@@ -104,6 +106,22 @@ class Run:
     def health(self, host: Host) -> Any:
         return self.host_settings[host].health or self.settings.health
 
+    def unit_files(self, host: Host) -> dict[str, Any] | None:
+        """What the host program has to know of the unit files that a release brings; None where it brings none."""
+        service = self.service(host)
+        if not unitfiles.names(service):
+            return None
+        known = {
+            "app": self.settings.app,
+            "stage": self.stage,
+            "host": host.name,
+            "base_path": host.base_path,
+            "current": f"{host.base_path}/current",
+            "shared": f"{host.base_path}/shared",
+            "deploy_user": host.deploy_user,
+        }
+        return {"files": service.unit_files, "values": {**service.unit_values, **known}, "of_user": service.user}
+
     def questions(self, host: Host, also: Sequence[str] = ()) -> list[tuple[str, dict[str, Any]]]:
         """The request that probes a host; :meth:`heard` takes the answers.
 
@@ -117,6 +135,7 @@ class Run:
                     "shared_files": self.settings.shared.files,
                     "shared_dirs": self.settings.shared.dirs,
                     "services": told,
+                    "units": self.unit_files(host),
                     "also": list(also),
                 },
             )

@@ -25,12 +25,19 @@ def ask(url: str, timeout: float, host: str | None = None) -> str:
     )
     try:
         with opener.open(request, timeout=timeout) as answer:
-            return "" if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+            return judged(answer.status, b"")
     except urllib.error.HTTPError as error:
-        body = error.read(300).decode("utf-8", "replace").strip()
-        return f"HTTP {error.code}" + (f": {body.splitlines()[0]}" if body else "")
+        return judged(error.code, error.read(300))
     except (OSError, ValueError, http.client.HTTPException) as error:
         return str(getattr(error, "reason", error)) or type(error).__name__
+
+
+def judged(status: int, body: bytes) -> str:
+    """What an answer says of health: '' where it is good, else what is wrong, with the first line of *body*."""
+    if 200 <= status < 300:
+        return ""
+    said = body.decode("utf-8", "replace").strip()
+    return f"HTTP {status}" + (f": {said.splitlines()[0]}" if said else "")
 
 
 def wait(layout: Layout, url: str, timeout: float, interval: float, host: str | None = None) -> dict[str, Any]:

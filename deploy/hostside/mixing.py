@@ -1,6 +1,7 @@
-"""Would a unit's processes have two releases at once? What is looked up through `current` later is the next one.
+"""Would a service's processes have two releases at once? What is looked up through `current` later is the next one.
 
-It reads the unit as systemd tells it; what a start script or a configuration file names, it does not see.
+It reads the unit as systemd tells it, or the command line and the environment of a process; what a start script or a
+configuration file names, it does not see.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from . import systemd
+from . import processes, systemd
 from .layout import Layout
 
 _PYTHON = re.compile(r"(pypy|python)[0-9.]*$")
@@ -17,20 +18,54 @@ _SEARCHED = ("PATH", "PWD", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 
 
 def doubts(layout: Layout, service: dict[str, Any]) -> list[str]:
-    """What of the service's unit goes through `current` after its start, one sentence each."""
-    if service["manager"] != "systemd":
+    """What of the service's unit, or of the process that its pidfile names, goes through `current` after its start.
+
+    :returns: one sentence each.
+    """
+    current = layout.path("current")
+    if service["manager"] == "systemd":
+        said = systemd.show(service["unit"], "ExecStart", "Environment", of_user=bool(service.get("user")))
+        found = of_unit(said.get("ExecStart", ""), said.get("Environment", ""), current)
+        return [f"{service['unit']} would mix releases: {doubt}" for doubt in found]
+    if not service.get("pidfile"):
         return []
-    said = systemd.show(service["unit"], "ExecStart", "Environment", of_user=bool(service.get("user")))
-    found = of_unit(said.get("ExecStart", ""), said.get("Environment", ""), layout.path("current"))
-    return [f"{service['unit']} would mix releases: {doubt}" for doubt in found]
+    try:
+        pid = processes.main_pid(service, layout)
+        words, variables = (_strings(f"/proc/{pid}/{name}") for name in ("cmdline", "environ"))
+    except OSError:
+        return []
+    found = _of_command(words, current) + _of_environment(variables, current)
+    return [f"process {pid} would mix releases: {doubt}" for doubt in found]
+
+
+def _strings(path: str) -> list[str]:
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.read().split("\0")
+
+
+def of_text(text: str, current: str) -> list[str]:
+    """The same of a unit file."""
+    found = []
+    for line in text.replace("\\\n", " ").splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() == "ExecStart":
+            found += _of_command(value.lstrip(" -@+!:").split(), current)
+        elif name.strip() == "Environment":
+            found += _of_environment(value.split(), current)
+    return found
 
 
 def of_unit(start: str, environment: str, current: str) -> list[str]:
     """The same of what ``systemctl show`` says of ExecStart and Environment."""
     command = re.search(r"argv\[\]=(.*?) ;", start)
     found = _of_command(command.group(1).split() if command else [], current)
-    for word in environment.split():
-        variable, _, path = word.strip('"').partition("=")
+    return found + _of_environment(environment.split(), current)
+
+
+def _of_environment(words: list[str], current: str) -> list[str]:
+    found = []
+    for word in words:
+        variable, _, path = word.strip("\"'").partition("=")
         if variable in _SEARCHED and _through(path, current):
             found.append(f"its variable {variable} names {current}, which is looked up again after a switch")
     return found

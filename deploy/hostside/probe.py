@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from . import deploylock, drained, interpreter, migrations, releases, sharedpaths, signature, systemd
+from . import deploylock, drained, interpreter, migrations, releases, sharedpaths, signature, systemd, unitfiles
 from .layout import Layout, Records
 
 _TOOLS = ("rsync", "git", "hg", "svn", "systemctl", "supervisorctl", "sudo")
@@ -20,10 +20,12 @@ def look(
     services: Sequence[dict[str, Any]],
     also: Sequence[str] = (),
     shared_dirs: Sequence[str] = (),
+    units: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All that a deploy wants to know before it touches anything.
 
     :param services: what is to be restarted, as the laptop describes it.
+    :param units: the unit files of the release: see :func:`unitfiles.differing`.
     :param also: what takes longer than the rest, see :func:`ask`.
     """
     import getpass
@@ -47,6 +49,7 @@ def look(
         "shared_wrong": sharedpaths.wrong(layout, shared_files, shared_dirs),
         "shared_doubtful": sharedpaths.doubtful(layout, shared_files),
         **_units(services),
+        "units_differ": unitfiles.differing(layout, layout.linked("current"), **units) if units else [],
         "signers": signature.known(layout),
         "lock": deploylock.show(layout),
         "drained": drained.read(layout),

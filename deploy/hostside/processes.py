@@ -61,6 +61,18 @@ def release_of(pid: int, layout: Layout) -> str:
     return ""
 
 
+def _other_venv(pid: int, layout: Layout, venv: str) -> str:
+    """A venv of the application, not *venv*, that *pid* has compiled modules of open; '' where there is none."""
+    venvs = os.path.realpath(layout.path("venvs")) + os.sep
+    with open(f"/proc/{pid}/maps", encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            _head, found, path = line.partition(venvs)
+            name = path.split(os.sep)[0].rstrip()
+            if found and name != venv:
+                return name
+    return ""
+
+
 def look(layout: Layout, pid: int, identifier: str) -> dict[str, Any]:
     """One look at a service's processes.
 
@@ -71,9 +83,14 @@ def look(layout: Layout, pid: int, identifier: str) -> dict[str, Any]:
         return {"verdict": "unknown", "detail": "this system has no /proc"}
     seen: dict[str, list[int]] = {}
     hidden = 0
+    link = os.path.join(layout.release(identifier), ".venv")
+    venv = os.path.basename(os.path.realpath(link)) if os.path.islink(link) else ""
     for process in children(pid):
         try:
-            seen.setdefault(release_of(process, layout), []).append(process)
+            release = release_of(process, layout)
+            if release == identifier and venv and (other := _other_venv(process, layout, venv)):
+                release = f"{identifier} with modules of another one's venv ({other})"
+            seen.setdefault(release, []).append(process)
         except PermissionError:
             hidden += 1
         except OSError:
@@ -82,6 +99,9 @@ def look(layout: Layout, pid: int, identifier: str) -> dict[str, Any]:
     if others:
         detail = "; ".join(f"process {pids[0]} runs {name}" for name, pids in others.items())
         return {"verdict": "stale", "detail": detail}
+    if seen.get(identifier) and not hidden and not any(pid in pids for pids in seen.values()):
+        # A successor may run already, but nothing tells its number yet.
+        return {"verdict": "down", "detail": f"process {pid} has ended"}
     if seen.get(identifier):
         more = len(seen[identifier]) - 1
         return {

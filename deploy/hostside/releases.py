@@ -56,6 +56,7 @@ def sweep(layout: Layout) -> None:
         disk.sweep(directory)
     disk.sweep_orphans(layout.path(".deploy"))
     leftovers.sweep(layout)
+    disk.sweep(layout.path(".deploy", "units"))
     if layout.linked("staged") in ("", layout.linked("current")):
         disk.remove(layout.path("staged"))
 

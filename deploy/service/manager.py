@@ -75,7 +75,7 @@ def restart(service: Service, base: str, in_release: Sequence[str] = ()) -> Serv
     user = "root" if service.sudo else ""
     match service:
         case Systemd():
-            return _systemctl(service, service.action, service.unit)
+            return systemctl(service, service.action, service.unit)
         case Supervisor():
             return ServiceCommand(("supervisorctl", "restart", service.program), user)
         case Signal():
@@ -90,11 +90,44 @@ def restart(service: Service, base: str, in_release: Sequence[str] = ()) -> Serv
             return ServiceCommand((*in_release, service.command), configured=service.command, inside=service.command)
 
 
+def hands_over(service: Service) -> bool:
+    """Whether the process starts its own successor, which is looked at before the former one is ended."""
+    return isinstance(service, Signal) and service.retire is not None
+
+
+def successors_pidfile(service: Signal, base: str) -> str:
+    return f"{below(base, service.pidfile)}.2"
+
+
+def number(service: Signal, base: str) -> ServiceCommand:
+    """The command that prints the main process's number; it waits while a successor takes over the pidfile."""
+    pidfile = shlex.quote(below(base, service.pidfile))
+    script = f'for i in $(seq 50); do kill -0 "$(cat {pidfile})" && exec cat {pidfile}; sleep 0.2; done; exit 1'
+    return ServiceCommand(("sh", "-c", f"{{ {script}; }} 2>/dev/null"), "root" if service.sudo else "")
+
+
+def retire(service: Signal, number: int) -> ServiceCommand:
+    """The command that ends the former process, when its successor is well."""
+    return ServiceCommand(("sh", "-c", f"kill -{service.retire} {number}"), "root" if service.sudo else "")
+
+
+def dismiss(service: Signal, base: str, number: int) -> ServiceCommand:
+    """The command that ends the successor of process *number*, where there is one, and waits until it is gone.
+
+    A pidfile may be left from long ago, so its process has to be a child of that one.
+    """
+    pidfile = shlex.quote(successors_pidfile(service, base))
+    child = f"grep -q '^PPid:[[:space:]]*{number}$' \"/proc/$new/status\""
+    wait = 'while kill -0 "$new"; do sleep 0.1; done'
+    script = f'new=$(cat {pidfile}) && {child} && kill -TERM "$new" && {wait}'
+    return ServiceCommand(("sh", "-c", f"{{ {script}; }} 2>/dev/null"), "root" if service.sudo else "")
+
+
 def inspect(service: Service) -> ServiceCommand | None:
     """The command that tells why a restart failed, None where the manager has none."""
     match service:
         case Systemd():
-            return _systemctl(service, "status", "--no-pager", "--full", "--lines=15", service.unit)
+            return systemctl(service, "status", "--no-pager", "--full", "--lines=15", service.unit)
         case Supervisor():
             user = "root" if service.sudo else ""
             return ServiceCommand(("supervisorctl", "tail", service.program.rstrip(":*"), "stderr"), user)
@@ -105,7 +138,7 @@ def forget_failures(service: Service) -> ServiceCommand | None:
     """The command that lets a unit be started again that was started too often (systemd.unit(5), StartLimitBurst=);
     None where the manager counts no starts.
     """
-    return _systemctl(service, "reset-failed", service.unit) if isinstance(service, Systemd) else None
+    return systemctl(service, "reset-failed", service.unit) if isinstance(service, Systemd) else None
 
 
 def open_again(service: Service, socket: str) -> list[ServiceCommand]:
@@ -114,13 +147,14 @@ def open_again(service: Service, socket: str) -> list[ServiceCommand]:
     """
     assert isinstance(service, Systemd)
     return [
-        _systemctl(service, "stop", service.unit),
-        _systemctl(service, "reset-failed", service.unit, socket),
-        _systemctl(service, "start", socket),
+        systemctl(service, "stop", service.unit),
+        systemctl(service, "reset-failed", service.unit, socket),
+        systemctl(service, "start", socket),
     ]
 
 
-def _systemctl(service: Systemd, *words: str) -> ServiceCommand:
+def systemctl(service: Systemd, *words: str) -> ServiceCommand:
+    """A command of systemctl, for the manager that has the unit."""
     if service.user:
         return _of_users_manager(*words)
     return ServiceCommand(("systemctl", *words), "root" if service.sudo else "")

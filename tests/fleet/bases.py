@@ -67,6 +67,7 @@ RECIPES = {
     "trixie": Recipe("trixie"),
     # What few servers have: Mercurial and Subversion.
     "bookworm-vcs": _on("bookworm", "mercurial", "subversion"),
+    "bookworm-uwsgi": _on("bookworm", "uwsgi-core", "uwsgi-plugin-python3"),
     # A stand-in for a server of the RPM family: its tools, without its packages. Tests take apt away from it.
     "bookworm-dnf": _on("bookworm", "dnf", "rpm", "createrepo-c"),
     # A balancer of each kind.

@@ -307,18 +307,17 @@ def test_a_unit_without_a_main_process_cannot_be_known(make: Callable[..., Proje
 
 
 def test_a_unit_of_the_deploy_users_own_manager(make: Callable[..., Project], web: Machine) -> None:
-    project = make(manager="systemd", unit="tiny.service", user=True)
+    project = make(manager="systemd", unit="tiny.service", user=True, unit_file="tiny.service")
     web.run("rm /etc/systemd/system/tiny.service; systemctl daemon-reload")
     web.sudoers("deploy ALL=(guestbook) NOPASSWD: ALL\n")
     # This small Debian lacks libpam-systemd, which would set it.
     runtime = "[Service]\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n"
     web.write("/etc/systemd/system/user@.service.d/runtime.conf", runtime)
-    home = "/home/guestbook/.config/systemd/user"
-    unit = (Path(__file__).parent.parent / "data/tiny/tiny.service").read_text().replace("User=guestbook\n", "")
-    web.run(f"install -d -o guestbook -g guestbook {home}")
-    web.write(f"{home}/tiny.service", unit, owner="guestbook:guestbook")
+    unit = project.directory / "tiny.service"
+    unit.write_text(unit.read_text().replace("User=guestbook\n", ""))
     web.run("systemctl daemon-reload; loginctl enable-linger guestbook; systemctl start user@$(id -u guestbook)")
     project.fab("check")
     assert_proven(deploy(project, "one"))
+    assert web.read("/home/guestbook/.config/systemd/user/tiny.service") == unit.read_text()
     assert_proven(deploy(project, "two"))
     assert_goes_back(project, "crash", "this version crashes at start")

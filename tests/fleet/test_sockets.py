@@ -44,9 +44,12 @@ def test_a_restart_loses_no_connection_and_a_socket_that_was_given_up_is_opened_
     (project.directory / "web.py").write_text(APP)
     with (project.directory / "requirements.txt").open("a") as lock:
         lock.write("gunicorn==23.0.0\npackaging==25.0\n")
-    web.write(f"{UNITS}/tiny.service", SERVICE)
-    web.write(f"{UNITS}/tiny.socket", SOCKET)
-    web.run("systemctl daemon-reload; systemctl start tiny.socket")
+    # Both come with the release: systemd listens before the service is started the first time.
+    web.run(f"rm {UNITS}/tiny.service; systemctl daemon-reload")
+    (project.directory / "tiny.service").write_text(SERVICE)
+    (project.directory / "tiny.socket").write_text(SOCKET)
+    service = {"manager": "systemd", "unit": "tiny.service", "unit_file": ["tiny.service", "tiny.socket"]}
+    project.configure(service=service)
     project.version("one")
     assert "is what runs (main process" in project.fab("deploy").output
     assert "tiny.socket" not in project.fab("check").output

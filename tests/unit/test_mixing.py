@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from deploy.hostside.mixing import of_unit
+from deploy.hostside.layout import Layout
+from deploy.hostside.mixing import doubts, of_text, of_unit
 
 CURRENT = "/srv/app/current"
 
@@ -43,3 +48,29 @@ def test_a_unit_that_follows_the_link_once_is_well(text: tuple[str, str]) -> Non
 def test_a_unit_that_goes_through_the_link_is_told_what_to_change(text: tuple[str, str], expected: str) -> None:
     [doubt] = of_unit(*text, CURRENT)
     assert expected in doubt
+
+
+def test_a_unit_file_is_read_as_systemd_reads_it() -> None:
+    start = f"ExecStart=-/usr/bin/env gunicorn \\\n  --chdir {CURRENT} app"
+    text = f"[Service]\nEnvironment='PATH={CURRENT}/bin' A=b\n{start}\n"
+    assert [doubt.split(" ")[0] for doubt in of_text(text, CURRENT)] == ["its", "--chdir"]
+    assert (
+        of_text(f"[Service]\nWorkingDirectory={CURRENT}\nExecStart=/usr/bin/env .venv/bin/gunicorn app\n", CURRENT)
+        == []
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_process_is_read_where_a_pidfile_names_it(tmp_path: Path) -> None:
+    current = tmp_path / "current"
+    command = [sys.executable, "-c", "print(flush=True); input()", "--chdir", str(current)]
+    layout, service = Layout(str(tmp_path)), {"manager": "signal", "pidfile": "app.pid"}
+    assert doubts(layout, service) == []
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env={"PWD": str(current)}, **pipes) as process:
+        assert process.stdout and process.stdout.readline()  # until it has begun, /proc shows no words
+        (tmp_path / "app.pid").write_text(str(process.pid))
+        found = doubts(layout, service)
+    assert f"process {process.pid} would mix releases: --chdir {current}" in found[0]
+    assert "its variable PWD" in found[1]
+    assert doubts(layout, {"manager": "touch"}) == []

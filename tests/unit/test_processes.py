@@ -56,3 +56,29 @@ def test_a_manager_that_says_that_nothing_runs_is_believed(layout: Layout) -> No
 
 def test_without_a_number_it_cannot_be_known(layout: Layout) -> None:
     assert verdict(layout) == "unknown"
+
+
+MAPS = """\
+import mmap, sys
+with open(sys.argv[1]) as file:
+    module = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+print(flush=True)
+input()
+"""
+
+
+def test_modules_of_another_ones_venv_are_no_proof(layout: Layout) -> None:
+    """What a reload leaves that follows `current` for the code and keeps the venv it began with."""
+    module, link = Path(layout.path("venvs/old/module.so")), Path(layout.path("releases/r1/.venv"))
+    module.parent.mkdir(parents=True)
+    module.write_text("compiled")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-c", MAPS, str(module)], cwd=layout.release("r1"), **pipes) as process:
+        assert process.stdout and process.stdout.readline()
+        link.symlink_to("../../venvs/old")
+        assert verdict(layout, "r1", pid=process.pid) == "proven"
+        link.unlink()
+        link.symlink_to("../../venvs/new")
+        result = processes.prove(layout, {"manager": "signal", "pid": process.pid}, "r1", 0.1)
+    assert result["verdict"] == "stale"
+    assert "r1 with modules of another one's venv (old)" in result["detail"]
