@@ -7,6 +7,7 @@ seconds.
 from __future__ import annotations
 
 import array
+import contextlib
 import getpass
 import json
 import os
@@ -23,6 +24,7 @@ import fabric
 from invoke import util
 
 from deploy.errors import DeployError
+from deploy.flows import steps
 from deploy.flows.deploy import deploy
 from deploy.flows.rollback import rollback
 from deploy.flows.run import Options
@@ -33,7 +35,8 @@ from tests.crash.steps import Step
 
 _yaml: Any = util.yaml  # type: ignore[attr-defined]
 
-EXPIRY = 10
+EXPIRY = 600
+NO_STEPS = ("keep", "fsync", "syncfs")
 MACHINE = Path(__file__).with_name("machine.py")
 SECRET = "sentinel-77aa"
 
@@ -43,13 +46,19 @@ VERSIONS = {"one": ("one", "two"), "two": ("one", "three"), "three": ("one", "fo
 
 
 class Channel:
-    """As much of Paramiko's channel as a session of the host program uses."""
+    """As much of Paramiko's channel as a session of the host program uses.
 
-    def __init__(self, machine: Machine, command: list[str]) -> None:
+    :param moment: told of each message before it is sent (``send``, and what is sent), when it was sent (``sent``) and
+        before it is received (``receive``).
+    """
+
+    def __init__(self, machine: Machine, command: list[str], moment: Moment) -> None:
         self._both, theirs = socket.socketpair()
         self._errors, errors = socket.socketpair()
         self._both.settimeout(60)
         self._ended = self.closed = False
+        self._moment = moment
+        self._received = b""
         try:
             machine.start(command, theirs, errors)
         finally:
@@ -57,15 +66,34 @@ class Channel:
             errors.close()
 
     def recv(self, size: int) -> bytes:
-        try:
-            data = self._both.recv(size)
-        except ConnectionResetError:
-            data = b""
-        self._ended |= not data
-        return data
+        """The next line: all that a host program says is lines."""
+        line, found, rest = self._received.partition(b"\n")
+        while not found and not self._ended:
+            try:
+                data = self._both.recv(size)
+            except ConnectionResetError:
+                data = b""
+            self._ended |= not data
+            line, found, rest = (self._received + data).partition(b"\n")
+            self._received += data
+        self._received = rest
+        if found and not line.startswith(b'{"beat"'):
+            self._moment("receive", self, line)
+        return line + found
 
     def sendall(self, data: bytes) -> None:
+        self._moment("send", self, data)
+        self.send_now(data)
+        self._moment("sent", self, data)
+
+    def send_now(self, data: bytes) -> None:
         self._both.sendall(data)
+
+    def cut(self) -> None:
+        """Let neither side hear of the other again."""
+        self._received = b""
+        with contextlib.suppress(OSError):
+            self._both.shutdown(socket.SHUT_RDWR)
 
     def recv_stderr(self, size: int) -> bytes:
         return self._errors.recv(size)
@@ -80,6 +108,9 @@ class Channel:
         self.closed = True
         self._both.close()
         self._errors.close()
+
+
+Moment = Callable[[str, Channel, bytes], None]
 
 
 class Machine:
@@ -118,7 +149,9 @@ class World:
         self.app = directory / "app"
         self.base = directory / "srv/app"
         self.log = directory / "steps"
-        self._make_application(section)
+        self.secrets = directory / "secrets"
+        self._section = section
+        self._make_application()
         self.base.parent.mkdir()
         packed = directory / "hostside.pyz"
         packed.write_bytes(program().content)
@@ -127,9 +160,12 @@ class World:
         self._zygote = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         theirs.close()
         self._machine: Machine | None = None
+        self._channels: list[tuple[Host, Channel]] = []
+        self.out_of_reach = False
+        self.moment: Moment = lambda kind, channel, data: None
         self._saved: dict[str, Path] = {}
 
-    def _make_application(self, section: dict[str, Any]) -> None:
+    def _make_application(self) -> None:
         self.app.mkdir(parents=True)
         (self.app / "fabfile.py").write_text("from deploy import ns\n")
         (self.app / "package").mkdir()
@@ -137,25 +173,8 @@ class World:
         (self.app / "run.sh").write_text("#!/bin/sh\n")
         (self.app / "run.sh").chmod(0o755)
         (self.app / "link").symlink_to("run.sh")
-        (self.app / "fabric.yaml").write_text(
-            _yaml.safe_dump(
-                {
-                    "deploy": {
-                        "app": "app",
-                        "base_path": str(self.base),
-                        "python": sys._base_executable,
-                        "min_free_mb": 0,
-                        "keep_releases": 1,
-                        "source": {"strategy": "stream", "exclude": ["requirements.txt"]},
-                        "shared": {"files": [".env"], "dirs": ["media/pictures"]},
-                        "migrate": {"command": 'echo "$DEPLOY_RELEASE" >> "$DEPLOY_BASE/shared/migrated"'},
-                        "lock": {"expiry": EXPIRY},
-                        "stages": {"production": {"hosts": [f"{getpass.getuser()}@host.invalid"]}},
-                        **section,
-                    }
-                }
-            )
-        )
+        self.configure()
+        self.secrets.write_text(f"SECRET={SECRET}\nMORE=1\n")
         self.wheels = {
             name: wheels.wheel(self.directory / "index", name, files)
             for name, files in {
@@ -165,6 +184,29 @@ class World:
                 "four": {"four.py": b"value = 4\n"},
             }.items()
         }
+
+    def configure(self, **section: Any) -> None:
+        """Write the configuration, with *section* over what it always says."""
+        (self.app / "fabric.yaml").write_text(
+            _yaml.safe_dump(
+                {
+                    "deploy": {
+                        "app": "app",
+                        "base_path": str(self.base),
+                        "python": sys._base_executable,
+                        "min_free_mb": 0,
+                        "keep_releases": 1,
+                        "source": {"strategy": "stream", "exclude": ["requirements.txt", "fabric.yaml"]},
+                        "shared": {"files": [".env"], "dirs": ["media/pictures"]},
+                        "migrate": {"command": 'echo "$DEPLOY_RELEASE" >> "$DEPLOY_BASE/shared/migrated"'},
+                        "lock": {"expiry": EXPIRY},
+                        "stages": {"production": {"hosts": [f"{getpass.getuser()}@host.invalid"]}},
+                        **self._section,
+                        **section,
+                    }
+                }
+            )
+        )
 
     def version(self, text: str, *names: str) -> None:
         """Change the code and the lock file."""
@@ -185,11 +227,27 @@ class World:
         finally:
             self._machine.stop()
             self._machine = None
+            self._channels.clear()
+            self.out_of_reach = False
 
-    def channel(self, command: list[str]) -> Channel:
-        if self._machine is None:
-            raise OSError("the host is off")
-        return Channel(self._machine, command)
+    def channel(self, host: Host, command: list[str]) -> Channel:
+        if self._machine is None or self.out_of_reach:
+            raise OSError("the host is out of reach")
+        channel = Channel(self._machine, command, self.moment)
+        self._channels.append((host, channel))
+        return channel
+
+    def cut(self) -> None:
+        """Cut the connection; another one is not to be had as long as this host is on."""
+        self.out_of_reach = True
+        for _, channel in self._channels:
+            channel.cut()
+
+    def close_channels(self, host: Host) -> None:
+        """Those of one connection."""
+        for owner, channel in self._channels:
+            if owner is host:
+                channel.cut()
 
     def deploy(self, **order: Any) -> None:
         """`fab deploy`.
@@ -199,9 +257,19 @@ class World:
         with self.host(**order):
             deploy(self.config(), Options(), force=False)
 
+    def deploy_besides(self) -> None:
+        """Another `fab deploy`, while the host is on."""
+        deploy(self.config(), Options(), force=False)
+
     def roll_back(self, **order: Any) -> None:
         with self.host(**order):
             rollback(self.config(), Options())
+
+    def run(self, *flows: Callable[[fabric.Config, Options], None], **order: Any) -> None:
+        """Tasks, one after another."""
+        with self.host(**order):
+            for flow in flows:
+                flow(self.config(), Options())
 
     def config(self) -> fabric.Config:
         config = fabric.Config()
@@ -209,11 +277,15 @@ class World:
         config.load_project()
         return config
 
-    def steps(self) -> list[Step]:
-        """What the last host that was told to write it down did."""
+    def events(self) -> list[Step]:
+        """What the last host that was told to write it down did, made durable, and had kept of what it destroyed."""
         if not self.log.exists():
             return []
         return [Step(verb, tuple(paths), detail) for verb, *paths, detail in map(json.loads, self.log.open())]
+
+    def steps(self) -> list[Step]:
+        """What the last host that was told to write it down did."""
+        return [event for event in self.events() if event.verb not in NO_STEPS]
 
     def save(self, name: str) -> None:
         """Keep the host's directory as it is now."""
@@ -223,23 +295,36 @@ class World:
             subprocess.run(["cp", "-a", self.base, kept], check=True)
         self._saved[name] = kept
 
+    def saved(self, name: str) -> Path:
+        return self._saved[name]
+
     def restore(self, name: str) -> None:
         remove(self.base)
         if self._saved[name].exists():
             subprocess.run(["cp", "-a", self._saved[name], self.base], check=True)
 
-    def prepare(self) -> None:
-        """What an administrator does once; then keep three states: ``bare``, ``first`` (version one is to come) and
-        ``third`` (one and two were deployed, and with three all of one goes)."""
+    def administer(self) -> None:
+        """What an administrator does once."""
         shared = self.base / "shared"
-        shared.mkdir(parents=True)
+        shared.mkdir(parents=True, exist_ok=True)
         (shared / ".env").touch(0o600)
         (shared / ".env").write_text(f"SECRET={SECRET}\n")
+
+    def prepare(self) -> None:
+        """Keep four states: ``bare``; ``first`` (version one is to come); ``third`` (one and two were deployed, and
+        with three all of one goes); ``cluttered`` (two serves; there is a release that nobody needs, with its venv)."""
+        self.save("bare")
+        self.administer()
         self.save("first")
         for version, names in list(VERSIONS.items())[:2]:
             self.version(version, *names)
             self.deploy()
         self.save("third")
+        self.version("three", *VERSIONS["three"])
+        self.run(steps.push, steps.update_deps)
+        self.version("two", *VERSIONS["two"])
+        self.run(steps.push)
+        self.save("cluttered")
 
     def close(self) -> None:
         self._orders.close()
@@ -253,13 +338,18 @@ def remove(path: Path) -> None:
 @contextmanager
 def connected(world: World) -> Iterator[None]:
     """Let every connection of the flows lead to *world*."""
-    kept: dict[str, Callable[..., Any]] = {name: getattr(Host, name) for name in ("open", "channel")}
+    kept: dict[str, Callable[..., Any]] = {name: getattr(Host, name) for name in ("open", "channel", "close")}
 
     def channel(self: Host, command: list[str], user: str = "") -> Any:
         with self.lost_means_failed():
-            return world.channel(command)
+            return world.channel(self, command)
+
+    def close(self: Host) -> None:
+        world.close_channels(self)
+        kept["close"](self)
 
     Host.open = lambda self: None  # type: ignore[method-assign]
+    Host.close = close  # type: ignore[method-assign]
     Host.channel = channel  # type: ignore[method-assign,assignment]
     try:
         yield

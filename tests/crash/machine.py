@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -85,8 +86,13 @@ def _host(order: dict[str, Any], channels: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(order["environment"])
     _pass_time(order.get("later", 0), order.get("boot_later", order.get("later", 0)))
-    if "log" in order:
-        _arm(order)
+    if "clock" in order:
+        _set_clock(order["clock"])
+    if "started" in order:
+        _start_again(order["started"], order["boot_id"])
+    # The disk of this host is the harness's to lose: nothing has to reach a real one.
+    synced = _arm(order) if "log" in order else lambda *words: None
+    _watch_syncs(synced)
     while received := _receive(channels):
         request, (both, errors) = received
         if os.fork() == 0:
@@ -124,11 +130,33 @@ def _reaped() -> bool:
 
 
 def _pass_time(seconds: float, since_boot: float) -> None:
-    """Let the clocks of this host be that much later."""
+    """Let the clocks of this host be that much later: the one that people set, and those that count from its start."""
     wall, clock = time.time, time.clock_gettime
     time.time = lambda: wall() + seconds  # type: ignore[assignment]
     shift = {time.CLOCK_REALTIME: seconds}
     time.clock_gettime = lambda which: clock(which) + shift.get(which, since_boot)  # type: ignore[assignment]
+
+
+def _set_clock(file: str) -> None:
+    """Let the clock that people set be wrong by as many seconds as *file* says at that moment."""
+    wall, gmtime = time.time, time.gmtime
+
+    def now() -> float:
+        with open(file, encoding="ascii") as stream:
+            return wall() + float(stream.read())
+
+    time.time = now  # type: ignore[assignment]
+    time.gmtime = lambda seconds=None: gmtime(now() if seconds is None else seconds)  # type: ignore[assignment]
+
+
+def _start_again(seconds: float, boot_id: str) -> None:
+    """Let this host have been started that many seconds ago, by a start of the name that the file *boot_id* tells."""
+    from hostside import clock
+
+    clock.BOOT_ID = boot_id
+    before, already = time.clock_gettime, time.clock_gettime(time.CLOCK_BOOTTIME)
+    shift = {time.CLOCK_BOOTTIME: seconds - already}
+    time.clock_gettime = lambda which: before(which) + shift.get(which, 0)  # type: ignore[assignment]
 
 
 def _perform(command: list[str]) -> None:
@@ -151,11 +179,12 @@ def _perform(command: list[str]) -> None:
 # --- what goes wrong ---
 
 
-def _arm(order: dict[str, Any]) -> None:
-    """Write down each step, and let the one go wrong that is ordered.
+def _arm(order: dict[str, Any]) -> Callable[..., None]:
+    """Write down each step, and let the one go wrong that is ordered; what writes down that something was synced.
 
     ``at``: its number, from 1 on; 0 for none. ``how``: ``kill``, ``torn`` (the file that is opened is there, and what
-    should be in it is not), or ``error`` with ``errno``, once or, with ``lasting``, from then on.
+    should be in it is not), or ``error`` with ``errno``, once or, with ``lasting``, from then on. ``keep``: a directory
+    for what steps destroy, see :func:`_kept`.
     """
     log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     # As many bytes as there are steps before that one: who finds none left is there, whichever process it is.
@@ -171,14 +200,16 @@ def _arm(order: dict[str, Any]) -> None:
     skipped = set(order.get("not_for", ()))
     only = set(order.get("only_for", ()))
 
-    def told(step: Any, number: int = 0) -> None:
-        words = [step.verb, *step.paths, step.detail]
+    def told(*words: str) -> None:
         os.write(log, json.dumps(words).encode() + b"\n")
 
     def reached(step: Any) -> None:
         if step.verb in skipped or (only and step.verb not in only):
             return
-        told(step)
+        if "keep" in order:
+            for path, name in _kept(step, order["keep"]):
+                told("keep", path, name)
+        told(step.verb, *step.paths, step.detail)
         try:
             os.read(taken, 1)
             return
@@ -194,30 +225,33 @@ def _arm(order: dict[str, Any]) -> None:
         os.killpg(0, signal.SIGKILL)
 
     steps.watch(order["base"], reached)
-    if order.get("syncs"):
-        _tell_syncs(order["base"], log)
+    return told if "keep" in order else lambda *words: None
 
 
-def _tell_syncs(base: str, log: int) -> None:
-    """Write down what was made durable, too: no audit event tells of it."""
+def _kept(step: Any, directory: str) -> Iterator[tuple[str, str]]:
+    """Files that *step* is about to destroy, each with the name under which *directory* has it from now on."""
+    path = step.paths[-1]
+    if step.verb not in ("remove", "write", "truncate", "rename") or not os.path.isfile(path) or os.path.islink(path):
+        return
+    name = f"{os.getpid()}-{time.monotonic_ns()}"
+    if step.verb in ("write", "truncate"):
+        with open(path, "rb") as former, open(os.path.join(directory, name), "wb") as copy:
+            copy.write(former.read())
+    else:
+        os.link(path, os.path.join(directory, name))
+    yield path, name
+
+
+def _watch_syncs(tell: Callable[..., None]) -> None:
+    """No audit event tells what is made durable."""
     from hostside import disk
 
-    fsync, whole = os.fsync, disk.sync_file_system
-
-    def tell(*words: str) -> None:
-        os.write(log, json.dumps(words).encode() + b"\n")
-
     def synced(descriptor: Any) -> None:
-        fsync(descriptor)
         number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
         tell("fsync", os.readlink(f"/proc/self/fd/{number}"), "")
 
-    def all_synced(path: str) -> None:
-        whole(path)
-        tell("syncfs", path, "")
-
     os.fsync = synced  # type: ignore[assignment]
-    disk.sync_file_system = all_synced
+    disk.sync_file_system = lambda path: tell("syncfs", path, "")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Step(NamedTuple):
     """A change that is about to happen.
 
     *verb* is the call (``rename``, ``mkdir``, ``write``...); *paths* are absolute; *detail* is the target of a
-    symbolic link.
+    symbolic link, or ``append`` where a file is opened to be added to.
     """
 
     verb: str
@@ -80,6 +80,8 @@ def watch(base: str, reached: Callable[[Step], None]) -> None:
             if any(path == base or path.startswith(inside) for path in paths):
                 verb = "write" if event == "open" else event.partition(".")[2]
                 detail = os.fsdecode(arguments[0]) if event == "os.symlink" else ""
+                if event == "open" and not arguments[2] & os.O_TRUNC:
+                    detail = "append"
                 reached(Step(verb, paths, detail))
         finally:
             busy = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,19 +215,50 @@ def test_an_interrupt_lets_go_of_the_lock_and_of_what_was_begun(
     assert_recovers(project)
 
 
-def test_power_cut_in_the_middle_of_a_push(project: Project, web: Machine) -> None:
-    _slow(project, web, "push")
+POWER_CUTS = {
+    **PHASES,
+    "migrate": "test -f /srv/tiny/shared/data/begun",
+    "clean up": "test -d /srv/tiny/releases/.partial-*.gone",
+}
+
+
+@pytest.mark.parametrize("phase", POWER_CUTS)
+def test_power_cut_in_the_middle(project: Project, web: Machine, phase: str) -> None:
+    """After the next start the unit brings the application back by itself."""
+    web.run("systemctl enable tiny.service")
+    _slow(project, web, phase)
+    if phase == "migrate":
+        project.configure(migrate={"command": "touch data/begun; sleep 5"})
+    if phase == "clean up":
+        project.configure(keep_releases=1)
+        first = f"{project.base}/releases/{project.current(web)}"
+        web.run(f"mkdir {first}/many && cd {first}/many && seq 100000 | xargs touch", user="guestbook")
+        project.fab("deploy")
+        project.version("three")
     process = project.start("deploy")
-    test = _happened(web, PHASES["push"])
-    while not test():
-        assert process.poll() is None, process.communicate()[0]
+    _await(process, _happened(web, POWER_CUTS[phase]))
     web.poweroff_hard()
     process.kill()
     process.wait()
     web.boot_again()
-    web.run("systemctl start tiny.service")
     _assert_whole(project, web)
+    assert _answering(project, web)["version"] in ("one", "two", "three")
+    project.configure(migrate={"command": "python migrate.py"})
+    web.run("rm -rf /etc/systemd/system/tiny.service.d; systemctl daemon-reload")
     assert_recovers(project, "mended", "--lock-wait", "30")
+
+
+def _await(process: subprocess.Popen[str], happened: Callable[[], bool]) -> None:
+    while not happened():
+        assert process.poll() is None, process.communicate()[0]
+
+
+def _answering(project: Project, web: Machine) -> dict[str, Any]:
+    deadline = time.monotonic() + 60
+    while not (answer := project.serving(web)):
+        assert time.monotonic() < deadline, web.run("systemctl status tiny.service", check=False).stdout
+        time.sleep(0.1)
+    return answer
 
 
 def test_a_wheel_that_is_damaged_on_the_way_is_refused(project: Project, web: Machine, tmp_path: Path) -> None:
