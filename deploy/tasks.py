@@ -251,6 +251,18 @@ def unlock(c, force=False):  # type: ignore[no-untyped-def]
     flow(_config(c), _options(c), force=force)
 
 
+@task(
+    klass=FleetTask,
+    auto_shortflags=False,
+    help={"state": "`on`, or `off`.", "lock_wait": "Seconds to wait while somebody deploys, where balancers are told."},
+)
+def maintenance(c, state, lock_wait="0"):  # type: ignore[no-untyped-def]
+    """Show a page instead of the application, by its hosts or by the balancer, until it is switched off."""
+    from .flows.maintaining import maintenance as flow
+
+    flow(_config(c), _options(c, lock_wait=lock_wait), state)
+
+
 _BUNDLE = {"bundle": "The beginning of a digest, as bundle.list shows it; default: the bundle of the lock file."}
 
 
@@ -387,7 +399,7 @@ def _stage_task(name: str) -> FleetTask:
 def _namespace() -> Collection:
     collection = Collection(
         deploy, rollback, check, status, setup, targets, build, lock_requirements, create_bundle, push, update_deps,
-        migrate_db, activate, reboot_server, cleanup, lock, unlock, audit,
+        migrate_db, activate, reboot_server, cleanup, maintenance, lock, unlock, audit,
     )  # fmt: skip
     bundles = (bundle_show, bundle_list, bundle_diff, bundle_export, bundle_import, bundle_prune)
     collection.add_collection(Collection("bundle", *bundles))

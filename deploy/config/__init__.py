@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .balancers import Haproxy
+from .balancers import Balancer, BalancerCommand, Haproxy, HealthFile, Nginx
 from .building import Build
 from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, Index, LocalBuilder, TargetSettings
 from .checks import Check, SystemPackages
 from .code import Shared, Source
 from .hooking import Hook, Hooks
 from .loading import load
+from .maintenance import Maintenance
 from .migrating import Downgrade, Migrate
 from .models import HostSettings, Lock, Settings
 from .rolling import Canary, Rolling
@@ -21,6 +22,8 @@ from .stages import SECTION_KEYS, choose_stage, resolve
 __all__ = [
     "SECTION_KEYS",
     "Audit",
+    "Balancer",
+    "BalancerCommand",
     "Build",
     "BuildContainer",
     "BuildHost",
@@ -32,6 +35,7 @@ __all__ = [
     "Downgrade",
     "Haproxy",
     "Health",
+    "HealthFile",
     "Hook",
     "Hooks",
     "HostSettings",
@@ -39,7 +43,9 @@ __all__ = [
     "Index",
     "LocalBuilder",
     "Lock",
+    "Maintenance",
     "Migrate",
+    "Nginx",
     "Rolling",
     "Service",
     "Settings",

@@ -33,6 +33,16 @@ def absolute(path: str) -> str:
     return path.rstrip("/")
 
 
+def on_host(path: str) -> str:
+    """An absolute path, or one below the base path."""
+    if path.startswith("/"):
+        return absolute(path)
+    try:
+        return relative(path)
+    except ValueError:
+        raise ValueError("must be a path below the base path, without '..', or an absolute one") from None
+
+
 def address(value: str) -> str:
     if value.startswith("-") or not _HOST.fullmatch(value):
         raise ValueError("must look like [user@]host[:port]; an IPv6 address goes in brackets")

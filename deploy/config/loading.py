@@ -10,13 +10,14 @@ from pydantic import ValidationError
 
 from ..errors import ConfigurationError
 from ..hostside.secrecy import looks_secret
-from .balancers import Haproxy
+from .balancers import BalancerCommand, Haproxy, HealthFile, Nginx
 from .basics import NAME, Model
 from .building import Build
 from .bundles import Audit, BuildContainer, Builder, BuildHost, Bundle, Ignore, Index, TargetSettings
 from .checks import Check, SystemPackages
 from .code import Shared, Source
 from .hooking import Hook, Hooks
+from .maintenance import Maintenance
 from .migrating import Downgrade, Migrate
 from .models import HostSettings, Lock, Settings
 from .rolling import Canary, Rolling
@@ -63,7 +64,8 @@ def _problems(error: ValidationError, stage: str, overrides: Mapping[str, Any]) 
         elif kind == "missing":
             yield f"{where}: is missing"
         elif kind.startswith("union_tag"):
-            yield f"{where}.manager: must be one of {', '.join(_MANAGERS)}"
+            key, kinds = ("kind", _BALANCERS) if path == ["balancer"] else ("manager", _MANAGERS)
+            yield f"{where}.{key}: must be one of {', '.join(kinds)}"
         elif path == ["target"] and kind != "value_error":
             # Both alternatives were tried; one of them says enough.
             if not isinstance(given, Mapping):
@@ -100,6 +102,7 @@ def _keys(location: tuple[Any, ...]) -> list[Any]:
     """The keys that somebody wrote: pydantic names the alternative that it tried between them."""
     tried = {
         "service": {*_MANAGERS},
+        "balancer": {*_BALANCERS},
         "sign": {"bool", "str"},
         "target": {"function-after[_either(), TargetSettings]", "literal['auto','local']"},
         "rollback": {"Downgrade", "literal['warn','refuse']"},
@@ -123,6 +126,10 @@ _MANAGERS: dict[str, type[Model]] = {
     "command": Command,
 }  # fmt: skip
 
+_BALANCERS: dict[str, type[Model]] = {
+    "haproxy": Haproxy, "nginx": Nginx, "file": HealthFile, "command": BalancerCommand,
+}  # fmt: skip
+
 _PARTS: dict[str, type[Model]] = {
     "source": Source, "build": Build, "shared": Shared, "migrate": Migrate, "health": Health,
     "lock": Lock, "check": Check, "system_packages": SystemPackages,
@@ -130,11 +137,13 @@ _PARTS: dict[str, type[Model]] = {
     "target": TargetSettings, "hosts": HostSettings, "builders": Builder,
     "hooks": Hooks, **dict.fromkeys(Hooks.model_fields, Hook),
     "host": BuildHost, "container": BuildContainer, "rolling": Rolling, "canary": Canary,
-    "balancer": Haproxy, "rollback": Downgrade, **_MANAGERS,
+    "rollback": Downgrade, "maintenance": Maintenance, **_MANAGERS,
 }  # fmt: skip
 
 
 def _known_keys(parents: tuple[Any, ...]) -> list[str]:
+    if parents[:1] == ("balancer",):
+        return list(_BALANCERS[str(parents[1])].model_fields)
     for part in reversed(parents):
         if part in _PARTS:
             return list(_PARTS[part].model_fields)

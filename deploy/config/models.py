@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from .balancers import SERVER, Haproxy
+from .balancers import SERVER, Balancer, Haproxy, Nginx
 from .basics import NAME, Model, absolute, address
 from .building import Build
 from .bundles import Audit, Builder, Bundle, Index, LocalBuilder, TargetSettings
@@ -18,6 +18,7 @@ from .checks import Check, SystemPackages
 from .code import Shared, Source
 from .environment import Environment
 from .hooking import Hooks
+from .maintenance import Maintenance
 from .migrating import Migrate
 from .rolling import Rollback, Rolling
 from .services import INSTANCE, Health, Service, Systemd
@@ -130,7 +131,8 @@ class Settings(Model):
     service: Service | None = Field(None, description="What has to be restarted, and how.")
     health: Health | None = Field(None, description="How health is asked.")
     rolling: Rolling = Field(Rolling(), description="In which batches hosts are switched.")
-    balancer: Haproxy | None = Field(None, description="What hosts are taken out of before their turn.")
+    balancer: Balancer | None = Field(None, description="What hosts are taken out of before their turn.")
+    maintenance: Maintenance | None = Field(None, description="Who shows a page for `fab maintenance on`.")
     rollback: Rollback = Field(
         "all",
         description="Where a batch fails: it and those before it go back (`all`), it alone does (`batch`), or all is "
@@ -239,6 +241,13 @@ class Settings(Model):
                     Health.model_validate(health.of(name).model_dump())
                 except ValueError:
                     raise ValueError(f"health.url: {health.of(name).url} is no URL") from None
+        return self
+
+    @model_validator(mode="after")
+    def _page(self) -> Settings:
+        shown = self.maintenance is not None and self.maintenance.by == "balancer"
+        if shown and not isinstance(self.balancer, Haproxy | Nginx):
+            raise ValueError("maintenance.by: balancer needs a balancer of kind haproxy or nginx")
         return self
 
     @model_validator(mode="after")

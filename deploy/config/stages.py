@@ -56,11 +56,11 @@ def _merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in top.items():
         old = result.get(key)
-        # A service with another manager is another service, not a change of some keys of the former.
+        # A service with another manager is another service, not a change of some keys of the former; a balancer, too.
         if (
             isinstance(old, Mapping)
             and isinstance(value, Mapping)
-            and old.get("manager") == value.get("manager", old.get("manager"))
+            and all(old.get(what) == value.get(what, old.get(what)) for what in ("manager", "kind"))
         ):
             result[key] = _merged(old, value)
         else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from ..errors import CheckFailed, DeployError, Interrupted, by_host
+from ..errors import CheckFailed, DeployError, Interrupted, by_host, combine
 from ..fleet import parallel
 from ..fleet.batches import Batch
 from ..host.connection import Host
@@ -57,6 +57,14 @@ class Balance:
         """What hosts are taken out of, in words; '' where there is no balancer."""
         return self._kind.called if self._kind else ""
 
+    @property
+    def intention(self) -> str:
+        """What is to be done with each batch, for a dry run; '' where there is no balancer."""
+        if self._kind is None:
+            return ""
+        out, back = (f" ({order})" if order else "" for order in self._kind.orders)
+        return f"take each batch out of {self._kind.called} first{out}, and put it back when it is well{back}"
+
     def verify(self, batches: Sequence[Batch[Host]]) -> None:
         """Ask all balancers whether the batches can be taken out, each at its turn; read-only.
 
@@ -65,7 +73,7 @@ class Balance:
         """
         if self._kind is None:
             return
-        found = self._kind.look()
+        found = self._kind.look(self._run.hosts)
         known = self._known(self._kind, found, self._run.hosts)
         for balancer, servers in found.items():
             coming: list[str] = []
@@ -81,7 +89,7 @@ class Balance:
         """
         if self._kind is None:
             return
-        found = self._kind.look()
+        found = self._kind.look(self._run.hosts)
         known = self._known(self._kind, found, self._run.hosts)
         for balancer, servers in found.items():
             for host in self._run.hosts:
@@ -95,13 +103,15 @@ class Balance:
         left = [host for host in alone if self._noted(host)]
         if self._kind is None or not left:
             return
-        found = self._kind.look()
+        found = self._kind.look(left)
         known = self._known(self._kind, found, left)
-        still = [host for host in left if any(servers[name].out for servers, name in _each(found, known, host))]
+        # Of those in maintenance the note stays: it tells what they are to become when that is over.
+        out = {host: {servers[name].out for servers, name in _each(found, known, host)} for host in left}
+        still = [host for host in left if "drain" in out[host]]
         for host in still:
             self._run.report.say(f"was left out of {self._kind.called} by a run that ended; put back", host.name)
         self.undrain(still)
-        self._forget(host for host in left if host not in still)
+        self._forget(host for host in left if out[host] == {""})
 
     def drain(self, hosts: Sequence[Host]) -> None:
         """Let *hosts* get nothing new, and wait until what they have at hand is done.
@@ -110,7 +120,7 @@ class Balance:
         """
         if self._kind is None:
             return
-        found = self._kind.look()
+        found = self._kind.look(hosts)
         known = self._known(self._kind, found, hosts)
         for balancer, servers in found.items():
             taken = [name for its in known[balancer].values() for name in its]
@@ -125,7 +135,7 @@ class Balance:
         """
         if self._kind is None:
             return
-        found = self._kind.look()
+        found = self._kind.look([*back, *hosts])
         known = self._known(self._kind, found, [*back, *hosts])
         for balancer, servers in found.items():
             taken = [name for host in hosts for name in known[balancer][host]]
@@ -138,7 +148,7 @@ class Balance:
         if self._kind is None:
             return
         try:
-            self._drain(self._kind, hosts, self._kind.look(), back)
+            self._drain(self._kind, hosts, self._kind.look([*back, *hosts]), back, insist=True)
         except Interrupted:
             raise
         except DeployError as error:
@@ -150,7 +160,7 @@ class Balance:
         if self._kind is None or not waiting:
             return
         try:
-            self._drain(self._kind, waiting, self._kind.look())
+            self._drain(self._kind, waiting, self._kind.look(waiting), insist=True)
         except Interrupted:
             raise
         except DeployError as error:
@@ -162,11 +172,17 @@ class Balance:
         :param patient: as long as is configured; else the balancers are told, and that is all.
         :raises NotHealthy: they do not.
         """
-        waiting = [host for host in hosts if self._noted(host)]
-        if self._kind is None or not waiting:
+        noted = [host for host in hosts if self._noted(host)]
+        if self._kind is None or not noted:
+            return
+        found = self._kind.look(noted)
+        told = {host: self._told(self._kind, [host], found) for host in noted}
+        # Somebody may have put one in maintenance meanwhile: then the note stays, and tells what it was at.
+        waiting = [host for host in noted if any(told[host].values())]
+        self.out = [host for host in self.out if host in waiting or host not in noted]
+        if not waiting:
             return
         with self._run.report.step("undrain", names(waiting)) as step:
-            found = self._kind.look()
             self._returning.update(waiting)
             bad = self._kind.undrain(self._told(self._kind, waiting, found), patient=patient)
             self._has_back(waiting)
@@ -190,7 +206,13 @@ class Balance:
         if problem := too_few(servers, taken, kind.least, coming):
             raise CheckFailed(f"{kind.called}: {problem}", where=balancer)
 
-    def _drain(self, kind: Kind, hosts: Sequence[Host], found: Found, back: Sequence[Host] = ()) -> None:
+    def _drain(
+        self, kind: Kind, hosts: Sequence[Host], found: Found, back: Sequence[Host] = (), *, insist: bool = False
+    ) -> None:
+        """
+        :param back: hosts that come back in their place.
+        :param insist: go on with the others where one of *hosts* is not reached.
+        """
         report = self._run.report
         known = self._known(kind, found, hosts)
         places = {
@@ -207,7 +229,9 @@ class Balance:
             # Before a balancer is told, and before an interrupt can come between.
             self.out += [host for host in taken if host not in self.out]
             self._returning.difference_update(taken)
-            parallel.each(taken, lambda host: self._note(host, places[host]))
+            _, lost = parallel.attempt(taken, lambda host: self._note(host, places[host]))
+            if lost and not (insist and len(lost) < len(taken)):
+                raise combine(list(lost.values()))
             if waiting := [host for host in back if self._noted(host)]:
                 left = self._swap(kind, waiting, taken, found)
                 step.outcome = f"out of {kind.called}, and {names(waiting)} back in it"

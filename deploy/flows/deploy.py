@@ -17,6 +17,7 @@ from . import (
     downgrading,
     fitting,
     hooking,
+    maintaining,
     making,
     matching,
     migrating,
@@ -51,6 +52,7 @@ def deploy(config: Config, options: Options, *, force: bool, retry: bool = False
             probing.probe(run)
             probing.verify(run)
             matching.warn(run)
+            maintaining.tell_probed(run)
             if options.dry:
                 fitting.verify(run, bundling.all_known(run))
                 _show(run, code, retry=retry)
@@ -83,6 +85,7 @@ def _deploy(run: Run, code: Snapshot, bundles: Bundles, hosts: list[Host], *, re
     except BaseException as error:
         _remember(run, order.release, error)
         raise
+    maintaining.take_in(run, hosts)
     _activate(run, order.releases)
     _migrate(run, {**alone, **order.releases})
     summary(run, order.releases, code.revision)

@@ -12,7 +12,7 @@ from ..errors import CheckFailed, DeployError, Interrupted, by_host
 from ..fleet import parallel
 from ..host.connection import Host
 from ..source.snapshot import files
-from . import bundling, fitting, matching, migrating, plan, probing, pushing, reaching
+from . import bundling, fitting, maintaining, matching, migrating, plan, probing, pushing, reaching
 from .balancing import Balance
 from .run import Options, Run, opened
 
@@ -37,11 +37,14 @@ def status(config: Config, options: Options) -> None:
                 run.report.say(facts["lock"], host.name)
             for line in migrating.told(run, facts):
                 run.report.say(line, host.name)
+            if facts["drained"]:
+                run.report.say(f"was taken out of {', '.join(facts['drained'])} by a run, and not put back", host.name)
+        maintaining.tell(run, {host: facts["maintenance"] for host, facts in answers.items()})
         reaching.pass_over(run, failures)
 
 
 def _ask(run: Run, host: Host) -> dict[str, Any]:
-    answer: dict[str, Any] = host.call("probe", shared_files=[], services=[])
+    answer: dict[str, Any] = host.call("probe", shared_files=[], services=[], maintenance_file=run.watched)
     return answer
 
 
@@ -84,6 +87,7 @@ def check(config: Config, options: Options) -> None:
         rights = parallel.each(run.hosts, probing.sudo_rights)
         doubts = parallel.each(run.hosts, lambda host: probing.doubts(run, host))
         problems = []
+        maintaining.tell(run, {host: run.facts[host]["maintenance"] for host in run.hosts})
         try:
             for name, told in Balance(run).describe():
                 run.report.say(told, name)

@@ -115,8 +115,8 @@ def show_batches(run: Run, releases: Mapping[Host, str], *, canary: bool) -> Non
     found = passage.divide(run, releases, canary=canary)
     balance = Balance(run)
     balance.verify(found)
-    if balance.called:
-        run.report.say(f"would take each batch out of {balance.called} first, and put it back when it is well")
+    if balance.intention:
+        run.report.say(f"would {balance.intention}")
     if len(found) > 1:
         for batch in found:
             run.report.say(passage.title(run, batch, len(found)))

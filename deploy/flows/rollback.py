@@ -10,7 +10,7 @@ from fabric import Config
 
 from ..errors import CheckFailed, DeployError, HookFailed, Locked, NotRolledBack
 from ..host.connection import Host
-from . import activating, downgrading, hooking, plan, probing, rolling, steps
+from . import activating, downgrading, hooking, maintaining, plan, probing, rolling, steps
 from .deploy import summary
 from .run import Options, Run, opened
 
@@ -45,6 +45,7 @@ def rollback(config: Config, options: Options, *, force: bool = False) -> None:
         run.connect()
         with run.locked("rollback"):
             probing.probe(run)
+            maintaining.tell_probed(run)
             way = choose({host: run.facts[host] for host in run.hosts})
             for host in way.there:
                 run.report.say(f"left alone: {run.facts[host]['live']} is what others go back to", host.name)

@@ -30,6 +30,9 @@ from .projects import Project
 _PASSWORDS = ("password", "passphrase")
 """What Fabric keeps in ``connect_kwargs`` that nobody is to see."""
 
+NOTED = ".deploy/maintenance.json"
+"""On the primary host, while balancers show a page: what their servers were at before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -122,6 +125,12 @@ class Run:
         }
         return {"files": service.unit_files, "values": {**service.unit_values, **known}, "of_user": service.user}
 
+    @property
+    def watched(self) -> str:
+        """The file on hosts whose being there means that maintenance is on; '' where none is configured."""
+        settings = self.settings.maintenance
+        return "" if settings is None else settings.file if settings.by == "hosts" else NOTED
+
     def questions(self, host: Host, also: Sequence[str] = ()) -> list[tuple[str, dict[str, Any]]]:
         """The request that probes a host; :meth:`heard` takes the answers.
 
@@ -137,6 +146,7 @@ class Run:
                     "services": told,
                     "units": self.unit_files(host),
                     "also": list(also),
+                    "maintenance_file": self.watched,
                 },
             )
         ]

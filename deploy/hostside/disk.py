@@ -46,8 +46,11 @@ def sync_file_system(path: str) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: str, text: str, mode: int = 0o644) -> None:
-    """Replace *path* by *text*: another process sees the old content or the new, never a part."""
+def write_atomically(path: str, text: str, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Replace *path* by *text*: another process sees the old content or the new, never a part.
+
+    :param owner: user and group that it is given, with the exact *mode*; else it is made as every file is.
+    """
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f"{PARTIAL}{name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
@@ -55,6 +58,9 @@ def write_atomically(path: str, text: str, mode: int = 0o644) -> None:
         with open(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
+            if owner:
+                os.fchown(stream.fileno(), *owner)
+                os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
         os.rename(temporary, path)
     except BaseException:

@@ -124,6 +124,12 @@ def _until_none(look_again: Callable[[], dict[str, T]], timeout: float) -> dict[
     return found
 
 
+def put(layout: Layout, address: str, backend: str, servers: dict[str, str]) -> dict[str, Any]:
+    """Set the state of each server: `ready`, `drain` or `maint`."""
+    _tell(address, backend, [*servers.items()])
+    return {}
+
+
 def serves(status: str) -> bool:
     """Whether a server of that status gets new sessions; without checks, haproxy believes that it is well."""
     return status.startswith("UP") or status == "no check"

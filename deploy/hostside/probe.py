@@ -8,7 +8,18 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-from . import deploylock, drained, interpreter, migrations, releases, sharedpaths, signature, systemd, unitfiles
+from . import (
+    deploylock,
+    drained,
+    interpreter,
+    maintenance,
+    migrations,
+    releases,
+    sharedpaths,
+    signature,
+    systemd,
+    unitfiles,
+)
 from .layout import Layout, Records
 
 _TOOLS = ("rsync", "git", "hg", "svn", "systemctl", "supervisorctl", "sudo")
@@ -21,12 +32,14 @@ def look(
     also: Sequence[str] = (),
     shared_dirs: Sequence[str] = (),
     units: dict[str, Any] | None = None,
+    maintenance_file: str = "",
 ) -> dict[str, Any]:
     """All that a deploy wants to know before it touches anything.
 
     :param services: what is to be restarted, as the laptop describes it.
     :param units: the unit files of the release: see :func:`unitfiles.differing`.
     :param also: what takes longer than the rest, see :func:`ask`.
+    :param maintenance_file: what is there while maintenance is on; '' where there is none.
     """
     import getpass
 
@@ -54,6 +67,7 @@ def look(
         "lock": deploylock.show(layout),
         "drained": drained.read(layout),
         "migration": migrations.summary(layout),
+        "maintenance": maintenance.since(layout, maintenance_file) if maintenance_file else "",
         "unfinished": releases.unfinished(layout),
         **_records(layout),
         **ask(layout, also),

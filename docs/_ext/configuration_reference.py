@@ -122,7 +122,9 @@ _NAMES = {
 
 
 def _name(model: type[BaseModel]) -> str:
-    """What a part is called as a heading: its key, and the manager where several parts share one."""
+    """What a part is called as a heading: its key, and the manager or the kind where several parts share one."""
+    if "kind" in model.model_fields:
+        return f"balancer: {get_args(model.model_fields['kind'].annotation)[0]}"
     if "manager" in model.model_fields:
         return f"service: {get_args(model.model_fields['manager'].annotation)[0]}"
     return _NAMES.get(model, model.__name__.lower())

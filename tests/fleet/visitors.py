@@ -20,8 +20,9 @@ class Load:
     :ivar told: the same with the moments at which a request was begun and answered.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, port: int) -> None:
         self._address = address
+        self._port = port
         self.failures: list[str] = []
         self.seconds: list[float] = []
         self.versions: list[str] = []
@@ -31,7 +32,7 @@ class Load:
     def ask(self) -> None:
         while not self.ended.is_set():
             begun = time.monotonic()
-            connection = http.client.HTTPConnection(self._address, timeout=20)
+            connection = http.client.HTTPConnection(self._address, self._port, timeout=20)
             try:
                 connection.request("GET", "/")
                 answer = connection.getresponse()
@@ -59,8 +60,8 @@ class Load:
 
 
 @contextmanager
-def steady(address: str) -> Iterator[Load]:
-    load = Load(address)
+def steady(address: str, port: int = 80) -> Iterator[Load]:
+    load = Load(address, port)
     clients = [threading.Thread(target=load.ask) for _ in range(CLIENTS)]
     for client in clients:
         client.start()

@@ -110,6 +110,13 @@ def test_a_wrong_command_line_is_one_message(misuse: Misuse, words: list[str], s
     assert said in misuse.fab(*words)
 
 
+def test_maintenance_says_what_it_needs(misuse: Misuse) -> None:
+    assert "maintenance: must be on or off, not 'maybe'" in misuse.fab("one", "maintenance", "maybe")
+    assert "deploy.maintenance: it is not said who shows the page" in misuse.fab("one", "maintenance", "on")
+    misuse.write(GOOD.replace("  target: local\n", "  target: local\n  maintenance: {page: ops/page.html}\n"))
+    assert "ops/page.html cannot be read (No such file or directory)" in misuse.fab("one", "maintenance", "on")
+
+
 def test_the_environment_chooses_a_stage_and_a_wrong_one_is_named(misuse: Misuse) -> None:
     assert "there is no stage 'tow'; there are: one, two; did you mean two?" in misuse.fab(
         "status", FABRIC_DEPLOY_STAGE="tow"

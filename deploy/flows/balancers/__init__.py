@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from ...config import BalancerCommand, Haproxy, HealthFile, Nginx
 from ..run import Run
+from .command import CommandKind
 from .haproxy import HaproxyKind
+from .healthfile import HealthFileKind
 from .kinds import Kind, Server, Servers, Told
+from .nginx import NginxKind
 
-__all__ = ["Kind", "Server", "Servers", "Told", "configured"]
+Closing = HaproxyKind | NginxKind
+"""Balancers that show a page of their own where nobody is in balance."""
+
+__all__ = ["Closing", "Kind", "Server", "Servers", "Told", "configured"]
 
 
 def configured(run: Run) -> Kind | None:
     """The balancer of the run's stage; None where it has none."""
-    if run.settings.balancer is None:
-        return None
-    return HaproxyKind(run, run.settings.balancer)
+    match run.settings.balancer:
+        case Haproxy() as settings:
+            return HaproxyKind(run, settings)
+        case Nginx() as settings:
+            return NginxKind(run, settings)
+        case HealthFile() as settings:
+            return HealthFileKind(run, settings)
+        case BalancerCommand() as settings:
+            return CommandKind(run, settings)
+    return None

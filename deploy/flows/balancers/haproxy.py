@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...config import Haproxy, HostSettings
@@ -26,10 +26,14 @@ class HaproxyKind:
         return f"backend {self._settings.backend}"
 
     @property
+    def orders(self) -> tuple[str, str]:
+        return "", ""
+
+    @property
     def least(self) -> int:
         return self._settings.min_available
 
-    def look(self) -> dict[str, Servers]:
+    def look(self, hosts: Sequence[Host] = ()) -> dict[str, Servers]:
         found = self._tellers.ask_all("haproxy_look", **self._place)
         return {name: {each: Server.of(told) for each, told in its.items()} for name, its in found.items()}
 
@@ -60,6 +64,19 @@ class HaproxyKind:
     def _down(balancer: str, statuses: Mapping[str, str], timeout: float) -> Iterator[tuple[str, str]]:
         for name, status in statuses.items():
             yield balancer, f"after {timeout:g} s, haproxy's checks do not find {name} well: {status}"
+
+    def close(self, told: Told) -> None:
+        """Put servers in maintenance; with none left, haproxy answers by itself (503)."""
+        states = {balancer: dict.fromkeys(servers, "maint") for balancer, servers in told.items()}
+        self._tellers.tell("haproxy_put", states, **self._place)
+
+    def open(self, former: Mapping[str, Mapping[str, str]]) -> None:
+        """Give back to each server what it was at: `drain`, or in balance."""
+        states = {
+            balancer: {name: "drain" if out == "drain" else "ready" for name, out in its.items()}
+            for balancer, its in former.items()
+        }
+        self._tellers.tell("haproxy_put", states, **self._place)
 
 
 def server_names(settings: HostSettings, servers: Collection[str]) -> list[str]:

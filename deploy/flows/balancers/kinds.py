@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -39,6 +39,7 @@ class Kind(Protocol):
     """A kind of balancer, with its settings.
 
     :ivar called: what hosts are taken out of, in words.
+    :ivar orders: the user's own commands that take a host out and put it back; '' where there are none.
     :ivar least: as many servers must be up besides those that are taken out.
     """
 
@@ -46,10 +47,15 @@ class Kind(Protocol):
     def called(self) -> str: ...
 
     @property
+    def orders(self) -> tuple[str, str]: ...
+
+    @property
     def least(self) -> int: ...
 
-    def look(self) -> dict[str, Servers]:
+    def look(self, hosts: Sequence[Host]) -> dict[str, Servers]:
         """What each balancer has, by the balancer's name; read-only.
+
+        :param hosts: those that it is about now; what is told of others may be what they were at before.
 
         :raises DeployError: one does not answer.
         """

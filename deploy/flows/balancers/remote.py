@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...errors import CheckFailed, as_kind
@@ -9,7 +10,6 @@ from ...fleet import parallel
 from ...host.connection import Host
 from ...host.session import HostFailure
 from ..run import Run
-from .kinds import Told
 
 
 class Tellers:
@@ -35,8 +35,13 @@ class Tellers:
         answers = parallel.each(self._all(), lambda teller: self._ask(teller, operation, asked))
         return {teller.name: answer for teller, answer in answers.items()}
 
-    def tell(self, operation: str, told: Told, back: Told | None = None, **asked: Any) -> dict[str, Any]:
-        """As :meth:`ask_all`, of each for the servers that it is told of, and for those that come *back* meanwhile."""
+    def tell(
+        self, operation: str, told: Mapping[str, Any], back: Mapping[str, Any] | None = None, **asked: Any
+    ) -> dict[str, Any]:
+        """As :meth:`ask_all`, of each for the servers that it is told of, and for those that come *back* meanwhile.
+
+        Who is told of none is not asked.
+        """
         places = [told] if back is None else [told, back]
         tellers = [teller for teller in self._all() if any(place.get(teller.name) for place in places)]
 
