@@ -142,7 +142,9 @@ class Settings(Model):
     keep_releases: int = Field(5, description="Good releases that are kept.", ge=1)
     min_free_mb: int = Field(200, description="MiB that must be free on a host before a deploy starts.", ge=0)
     lock: Lock = Field(Lock(), description="The deploy lock.")
-    parallel: int = Field(30, description="Hosts that are worked on at once, at most.", ge=1, le=500)
+    parallel: int = Field(
+        30, description="Hosts that are worked on, and connections that are open, at once, at most.", ge=1, le=500
+    )
     max_unreachable: int | str | None = Field(
         None,
         description="Hosts that a task may leave out because they are not reached: a number, or a part such as `10%`; "

@@ -37,7 +37,7 @@ def attempt(hosts: Sequence[Host], work: Callable[[Host], T]) -> tuple[dict[Host
     """
     results: dict[Host, T] = {}
     failures: dict[Host, DeployError] = {}
-    width = min((host.parallel for host in hosts), default=1)
+    width = min((places.width(hosts) for places in {host.places for host in hosts}), default=1)
     # An interrupt may come while threads are started, and the pool waits only for those that it knows already: until it
     # knows all, none does anything.
     ready, called_off = threading.Event(), threading.Event()
@@ -46,7 +46,8 @@ def attempt(hosts: Sequence[Host], work: Callable[[Host], T]) -> tuple[dict[Host
         ready.wait()
         if called_off.is_set():
             raise ConnectionFailed("interrupted", where=host.name)
-        return work(host)
+        with host.at_work():
+            return work(host)
 
     futures: dict[Future[T], Host] = {}
     with ThreadPoolExecutor(max_workers=min(width, len(hosts)) or 1) as pool:

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import DeployError
 from ..fleet import parallel
 from ..host.connection import Host
+from ..report import tally
 from .run import Run
 
 REASON_AT_MOST = 200
@@ -33,16 +34,18 @@ class Ledger:
             self.note([host], f"{means}: {own.get(host.name, error).what}")
 
     def show(self) -> None:
-        """A line for each host of the run. What it is, is asked and not assumed."""
+        """A line for each host; of many, for those that fared alike. What a host is, is asked and not assumed."""
         run = self._run
         if len(run.hosts) < 2:
             return
         found, _ = parallel.attempt(run.hosts, _ask)
-        rows = []
+        alike: dict[tuple[str, ...], list[str]] = {}
         for host in run.hosts:
             was = str(run.facts[host]["live"]) or "nothing"
             now = found.get(host, "not reached") or "nothing"
-            rows.append([host.name, was, now, self._why.get(host, "not touched")])
+            own = "" if len(run.hosts) >= tally.MANY else host.name
+            alike.setdefault((was, now, self._why.get(host, "not touched"), own), []).append(host.name)
+        rows = [[tally.who(names), was, now, why] for (was, now, why, _), names in alike.items()]
         run.report.table(["host", "was", "is", "why"], rows)
 
 

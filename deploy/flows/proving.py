@@ -121,7 +121,8 @@ def _look(run: Run, host: Host, release: str, questions: Sequence[_Question]) ->
                 detail = _of(question, result["detail"])
                 run.report.warn(f"which release runs cannot be known: {detail}", host.name)
         well = "healthy" if any(question.health for question in questions) else "restarted"
-        step.outcome = f"{well}; {release} is what runs ({'; '.join(proven)})" if proven else well
+        step.outcome = f"{well}; {release} is what runs" if proven else well
+        step.detail = "; ".join(proven)
 
 
 def _judge(host: Host, question: _Question, result: dict[str, Any]) -> None:

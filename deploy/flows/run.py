@@ -21,6 +21,7 @@ from ..fleet.lock import DeployLock
 from ..host import hostkeys
 from ..host.connection import Host
 from ..host.login import Access
+from ..host.places import Places
 from ..report import logs
 from ..report.console import Report, make
 from ..service import manager, unitfiles
@@ -198,11 +199,16 @@ class Run:
             say=self.report.say,
             then=self.questions(self.primary),
         )
-        with lock:
-            self.lock = lock
-            self.found[self.primary] = self.heard(lock.found)
-            yield
-            self.lock = None
+        # The lock is extended over its connection, and looked after between the batches.
+        self.primary.stays = True
+        try:
+            with lock:
+                self.lock = lock
+                self.found[self.primary] = self.heard(lock.found)
+                yield
+                self.lock = None
+        finally:
+            self.primary.stays = False
 
 
 @contextlib.contextmanager
@@ -218,6 +224,7 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
     directory = project.directory
     report = make()
     access = _access(settings, directory)
+    places = Places(access.parallel)
     host_settings: dict[Host, HostSettings] = {}
     for each in settings.hosts:
         host = Host(
@@ -228,6 +235,7 @@ def opened(config: Config, options: Options) -> Iterator[Run]:
             python=each.python or settings.python,
             config=config,
             access=access,
+            places=places,
         )
         host_settings[host] = each
     primary = next((host for host, each in host_settings.items() if each.primary), next(iter(host_settings)))

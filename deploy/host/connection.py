@@ -20,6 +20,7 @@ from . import limits, privilege
 from .bootstrap import quoted
 from .hearing import Say
 from .login import Access, log_in, prepare, words
+from .places import Places
 from .session import Answer, Operations, Session
 from .spare import SpareChannel
 
@@ -49,16 +50,29 @@ class Host:
     :param deploy_user: who owns it; '' for the login user.
     :param python: the interpreter that runs the host program.
     :param config: Fabric's configuration; cloned, because Fabric shares key lists between connections otherwise.
+    :param places: of which its connection takes one.
+    :ivar stays: its connection is needed all the time, whether it is worked on or not.
     """
 
     def __init__(
-        self, address: str, *, name: str, base_path: str, deploy_user: str, python: str, config: Config, access: Access
+        self,
+        address: str,
+        *,
+        name: str,
+        base_path: str,
+        deploy_user: str,
+        python: str,
+        config: Config,
+        access: Access,
+        places: Places | None = None,
     ) -> None:
         self.address = address
         self.name = name
         self.base_path = base_path
         self.python = python
         self._access = access
+        self.places = places or Places(access.parallel)
+        self.stays = False
         self._config = config
         self._connection = prepare(address, config, access)
         self._spare: SpareChannel = self._connection.spare
@@ -82,10 +96,14 @@ class Host:
             address, name=name, base_path="", deploy_user="", python=python, config=self._config, access=self._access
         )
 
-    @property
-    def parallel(self) -> int:
-        """How many hosts may be worked on at once, this one among them."""
-        return self._access.parallel
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Its connection makes no room for another one meanwhile."""
+        self.places.begin(self)
+        try:
+            yield
+        finally:
+            self.places.end(self)
 
     @property
     def login(self) -> str:
@@ -104,6 +122,7 @@ class Host:
         """
         with self._mutex:
             if not self._connection.is_connected:
+                self.places.take(self)
                 log_in(self._connection, self.name, self._access)
 
     def close(self) -> None:
@@ -111,6 +130,9 @@ class Host:
         self._connection.cut()
         with contextlib.suppress(Exception):
             self._connection.close()
+        with contextlib.suppress(Exception):
+            self._connection.close_gateway()
+        self.places.free(self)
 
     def stop(self) -> None:
         """Begin no other command of the user's until :meth:`abandon`."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import paramiko
@@ -23,15 +25,31 @@ def load(files: Iterable[Path]) -> paramiko.HostKeys:
     """The keys of several known_hosts files; those that are lacking are empty."""
     keys = paramiko.HostKeys()
     for path in files:
-        try:
-            lines = path.expanduser().read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            continue
-        for number, line in enumerate(lines, 1):
-            entry = _entry(line, number)
-            if entry is not None:
-                keys._entries.append(entry)  # type: ignore[attr-defined]  # add() would split hashed names
+        keys._entries += _entries(path.expanduser())  # type: ignore[attr-defined]  # add() would split hashed names
     return keys
+
+
+def _entries(path: Path) -> list[HostKeyEntry]:
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    # Who knows hundreds of hosts has hundreds of lines, and they are asked for at each login.
+    with _mutex:
+        return _parsed(path, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+_mutex = threading.Lock()
+"""Many hosts are logged in to at once, and one of them reads the file for all."""
+
+
+@lru_cache(maxsize=16)
+def _parsed(path: Path, *_version: int) -> list[HostKeyEntry]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [entry for number, line in enumerate(lines, 1) if (entry := _entry(line, number)) is not None]
 
 
 def _entry(line: str, number: int) -> HostKeyEntry | None:

@@ -27,7 +27,7 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 class Access:
     """How hosts are reached; the same for all of a run.
 
-    :ivar parallel: how many hosts are worked on at once.
+    :ivar parallel: how many hosts are worked on, and how many connections are open, at once.
     """
 
     connect_timeout_s: float = 15
@@ -87,6 +87,11 @@ class WatchedConnection(Heard, Connection):  # type: ignore[misc]  # Fabric has 
         self._set(heard=HeardSocket(super().open_gateway()))
         heard: HeardSocket = self.heard
         return heard
+
+    def close_gateway(self) -> None:
+        """Close what was opened for this connection alone; a gateway of the configuration may be shared."""
+        if isinstance(self.gateway, Connection) and self.gateway is not self.config.gateway:
+            self.gateway.close()
 
     def dial(self, timeout_s: float) -> None:
         """Connect, without logging in, where no gateway does it."""

@@ -77,7 +77,8 @@ class Report:
             if self._tally.ended(phase, host, step.outcome, seconds):
                 self._tell(phase)
         elif step.outcome:
-            self._show("ended", f"{step.outcome} ({seconds:.1f} s)", host)
+            detail = f" ({step.detail})" if step.detail else ""
+            self._show("ended", f"{step.outcome}{detail} ({seconds:.1f} s)", host)
 
     def _gathered(self, host: str, text: str, kind: str) -> bool:
         """Whether it is told later, with what others say."""
@@ -139,12 +140,14 @@ class Step:
     """One phase on one host, while it lasts.
 
     :ivar outcome: what to say when it ends well; nothing is said of an empty one.
+    :ivar detail: what differs from host to host, and of many hosts nobody wants to read; '' for nothing.
     """
 
     def __init__(self, report: Report, host: str) -> None:
         self._report = report
         self._host = host
         self.outcome = ""
+        self.detail = ""
 
     def progress(self, text: str) -> None:
         self._report.progress(text, self._host)

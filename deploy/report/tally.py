@@ -12,6 +12,9 @@ MANY = 20
 NAMED = 3
 """So many are told by name; more are counted."""
 
+DIFFERENT = 8
+"""So many lines a phase has at most, whatever its hosts have to tell of it."""
+
 HEARD = ""
 """The phase of what belongs to none: lines that hosts say while a phase lasts."""
 
@@ -79,16 +82,27 @@ class Tally:
         with self._mutex:
             taken = {key: alike for key, alike in self._alike.items() if only in (None, key[0])}
             self._alike = {key: alike for key, alike in self._alike.items() if key not in taken}
-        phases = list(dict.fromkeys(phase for phase, _, _ in taken))
+        told = []
+        for phase in dict.fromkeys(phase for phase, _, _ in taken):
+            its = [(text, kind, alike) for (of, text, kind), alike in taken.items() if of == phase]
+            told += [
+                Alike(who(alike.names), text + _span(alike.seconds), kind) for text, kind, alike in _few(phase, its)
+            ]
+        return told
 
-        def place(item: tuple[tuple[str, str, str], _Hosts]) -> tuple[int, int]:
-            (phase, _, _), alike = item
-            return phases.index(phase), -len(alike.names) if phase else 0
 
-        return [
-            Alike(who(alike.names), text + _span(alike.seconds), kind)
-            for (_, text, kind), alike in sorted(taken.items(), key=place)
-        ]
+def _few(phase: str, lines: list[tuple[str, str, _Hosts]]) -> list[tuple[str, str, _Hosts]]:
+    """What most hosts said first; the rest, where that is in too many words, as one example."""
+    if phase == HEARD:
+        return lines
+    lines.sort(key=lambda line: -len(line[2].names))
+    if len(lines) <= DIFFERENT:
+        return lines
+    rest = lines[DIFFERENT - 1 :]
+    text, kind, _ = rest[0]
+    names = [name for *_, alike in rest for name in alike.names]
+    seconds = [spent for *_, alike in rest for spent in alike.seconds]
+    return [*lines[: DIFFERENT - 1], (f"in {len(rest)} ways, such as: {text}", kind, _Hosts(names, seconds))]
 
 
 def who(names: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,9 @@ class Boot:
         return machines
 
     def stop(self) -> None:
-        while self._machines:
-            self._machines.pop().stop()
+        machines, self._machines = self._machines, []
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(Machine.stop, machines))
 
 
 class Standing(Boot):

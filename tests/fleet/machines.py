@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from tests.fleet import bases, network
+from tests.fleet import bases, kernel, network
 from tests.fleet.client import Client
 from tests.fleet.machine import CommandFailed, Machine
 from tests.fleet.relay import Relay
@@ -33,6 +33,7 @@ class Fleet:
     def __init__(self, workdir: Path, part: network.Slice) -> None:
         self.workdir = workdir
         self.slice = part
+        self._allowance = kernel.Allowance()
         self.client = Client(workdir / "client")
         self.machines: dict[str, Machine] = {}
         self._bases: dict[str, bases.Base] = {}
@@ -135,6 +136,7 @@ class Fleet:
         for base in self._bases.values():
             base.release()
         self.slice.release()
+        self._allowance.release()
 
     def _make_room(self) -> None:
         hosts = self.workdir / "hosts"

@@ -62,7 +62,7 @@ class Slice:
 
     @property
     def capacity(self) -> int:
-        return self.network.num_addresses - 3
+        return self.network.num_addresses - 2
 
     def release(self) -> None:
         self.lock.truncate(0)
@@ -100,8 +100,10 @@ def make_bridge(part: Slice) -> None:
     # An address of its own, or the bridge takes the lowest of its ports and changes it under live connections.
     mac = "02:f1:ee:7d:00:" + part.name[-2:]
     ip("link", "add", part.name, "address", mac, "type", "bridge")
-    ip("addr", "add", f"{part.laptop}/{part.network.prefixlen}", "dev", part.name)
+    # A route instead of a prefix, which would make its last address a broadcast: it is the thirtieth host's.
+    ip("addr", "add", f"{part.laptop}/32", "dev", part.name)
     ip("link", "set", part.name, "up")
+    ip("route", "add", str(part.network), "dev", part.name, "src", part.laptop)
     nft(FILTER.format(name=part.name))
 
 

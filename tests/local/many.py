@@ -6,12 +6,47 @@ import getpass
 import json
 import shutil
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 from tests.local.conftest import DATA, Client, LoopbackHost, run_fab
 
-AT_MOST_S = 90
+AT_MOST_S = 1200
+ESTABLISHED = "01"
+
+
+class Connections:
+    """How many connections a server had at once, as the kernel counts them: looked at for as long as it is entered.
+
+    :ivar most: the largest number that is sure. A look takes its time, and one may go and another come meanwhile; so
+        those are counted that two looks saw, which were all there between them.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._place = f":{port:04X}"
+        self._done = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self.most = 0
+
+    def __enter__(self) -> Connections:
+        self._watcher.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._done.set()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        seen: set[str] = set()
+        while not self._done.wait(0.02):
+            before, seen = seen, self._look()
+            self.most = max(self.most, len(before & seen))
+
+    def _look(self) -> set[str]:
+        """The other ends, each an address and a port."""
+        rows = [line.split(None, 4)[1:4] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return {there for here, there, state in rows if here.endswith(self._place) and state == ESTABLISHED}
 
 
 class Many:
@@ -56,6 +91,9 @@ class Many:
     def move(self, number: int, port: int) -> None:
         """From now on that host is looked for at another port."""
         self.hosts[number]["host"] = f"{getpass.getuser()}@{self.addresses[number]}:{port}"
+
+    def connections(self) -> Connections:
+        return Connections(self.server.port)
 
     def fab(self, *words: str, expect: int = 0) -> str:
         return run_fab(self.directory, *words, expect=expect, at_most_s=AT_MOST_S)

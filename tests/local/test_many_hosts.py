@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,10 @@ import pytest
 from tests.local.conftest import free_port
 from tests.local.many import Many
 
-HOSTS = int(os.environ.get("MANY_HOSTS", "40"))
+HOSTS = int(os.environ.get("MANY_HOSTS", "300"))
+PARALLEL = 30
+"""As it comes."""
+BATCH = 25
 
 
 @pytest.fixture
@@ -25,15 +28,46 @@ def many(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Many]:
 
 
 @pytest.mark.parametrize("many", [HOSTS], indirect=True)
-def test_many_hosts_are_deployed_to_in_one_run(many: Many) -> None:
-    many.fab("deploy")
-    assert {many.version(number) for number in range(HOSTS)} == {"one"}
+def test_hundreds_of_hosts_are_deployed_to_and_go_back_when_one_of_them_fails(many: Many) -> None:
+    """With no more connections than are allowed, and in lines that somebody can read."""
+    at, last, broken = many.server.port, HOSTS - 1, HOSTS - 2
+    reached = HOSTS - 1
+    many.move(last, free_port())
+    # A restart that fails on one host, once there is something to go back to.
+    restart = 'test ! -e "$DEPLOY_BASE/shared/broken" || grep -qx one version.txt'
+    many.configure(service={"manager": "command", "command": restart, "sudo": False}, rolling={"batch": BATCH})
+
+    with many.connections() as connections:
+        said = many.fab("deploy", "--skip-unreachable")
+    assert {many.version(number) for number in range(reached)} == {"one"}
+    assert not many.base(last).exists()
+    assert re.search(rf" {reached} hosts: pushed \S+: .* \(\d+\.\d( to \d+\.\d)? s\)", said), said
+    assert re.search(rf"^{reached} hosts  \S+ .* push \d", said, re.MULTILINE), said
+    assert f"left out, because not reached: {many.addresses[last]}" in said
+    assert connections.most == PARALLEL
+
+    (many.base(broken) / "shared/broken").touch()
     (many.directory / "version.txt").write_text("two\n")
-    said = many.fab("deploy")
-    assert {many.version(number) for number in range(HOSTS)} == {"two"}
-    assert len(said.splitlines()) < 20, said
-    assert re.search(rf" {HOSTS} hosts: pushed \S+: .* \(\d+\.\d( to \d+\.\d)? s\)", said), said
-    assert re.search(rf"^{HOSTS} hosts  \S+ .* push \d", said, re.MULTILINE), said
+    with many.connections() as again:
+        failed = many.fab("deploy", "--skip-unreachable", expect=6)
+    former = {os.readlink(many.base(number) / "current") for number in range(reached)}
+    assert len(former) == 1
+    assert {many.version(number) for number in range(reached)} == {"one"}
+    assert len(verdicts(many, range(reached))) == 1, verdicts(many, range(reached))
+    assert f"{many.addresses[broken]}:{at}: the restart failed (exit 1)" in failed
+    assert again.most == PARALLEL
+    # A phase is a line or two and a batch a few, whatever there are of hosts.
+    for text in (said, failed):
+        assert len(text.splitlines()) < 30 + 10 * (HOSTS // BATCH + 1), text
+
+
+def verdicts(many: Many, numbers: Iterable[int]) -> set[tuple[str, ...]]:
+    """The states of the releases, oldest first, on each of the hosts; those that are alike once."""
+    found = set()
+    for number in numbers:
+        releases = json.loads((many.base(number) / ".deploy/releases.json").read_text())["releases"]
+        found.add(tuple(releases[name]["state"] for name in sorted(releases)))
+    return found
 
 
 def test_a_host_that_is_not_reached_is_left_out_where_that_is_allowed_and_brought_up_later(many: Many) -> None:

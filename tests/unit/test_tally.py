@@ -42,6 +42,26 @@ def test_what_most_hosts_say_is_one_line_and_comes_before_what_differs() -> None
     assert tally.take() == []
 
 
+def test_what_each_host_says_in_its_own_words_is_a_few_lines_and_an_example() -> None:
+    tally = Tally(HOSTS)
+    for number, host in enumerate(HOSTS):
+        tally.ended("push", host, "pushed nothing" if number in (3, 4) else f"pushed {number} KiB", 1.0)
+    first, *others, rest = tally.take()
+    assert first == Alike("web3, web4", "pushed nothing (1.0 s)", "ended")
+    assert [alike.who for alike in others] == ["web0", "web1", "web2", "web5", "web6", "web7"]
+    assert rest == Alike(f"{len(HOSTS) - 8} hosts", f"in {len(HOSTS) - 8} ways, such as: pushed 8 KiB (1.0 s)", "ended")
+
+
+def test_a_detail_is_told_of_a_few_hosts_and_not_of_many(report: Report, stream: io.StringIO) -> None:
+    for host in HOSTS:
+        with report.step("health", host) as step:
+            step.outcome, step.detail = "healthy", f"main process of {host}"
+    few = Report(stream)
+    with few.step("health", "web1") as step:
+        step.outcome, step.detail = "healthy", "main process 7"
+    assert lines(stream) == [f"{len(HOSTS)} hosts: healthy (0.0 s)", "web1: healthy (main process 7) (0.0 s)"]
+
+
 def test_a_phase_is_told_when_its_last_host_is_through(report: Report, stream: io.StringIO) -> None:
     for host in HOSTS:
         assert lines(stream) == []
