@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -9,17 +10,21 @@ import pytest
 
 from deploy.fleet import parallel
 from deploy.host.connection import Host
+from deploy.host.places import Places
 
 
 class Stand:
     """As much of a host as is asked here."""
 
-    parallel = 30
     runs_command = False
     name = "web"
 
-    def __init__(self) -> None:
+    def __init__(self, places: Places) -> None:
+        self.places = places
         self.abandoned = False
+
+    def at_work(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def stop(self) -> None:
         return
@@ -30,7 +35,8 @@ class Stand:
 
 def test_an_interrupt_while_the_work_is_shared_out_begins_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever begins then is known to nobody, and would be at work while all goes back."""
-    stands = [Stand(), Stand(), Stand()]
+    places = Places(30)
+    stands = [Stand(places), Stand(places), Stand(places)]
     hosts = cast(list[Host], stands)
     done: list[Host] = []
     submit = ThreadPoolExecutor.submit
