@@ -116,7 +116,7 @@ def test_an_edit_does_not_overwrite_what_somebody_else_changed_meanwhile(
     monkeypatch.setenv("EDITOR", "sed -i s/same/other/")
     failed = project.fab("shared.edit", ".env", expect=5).output
     assert f".env is new on {two[0].address}, not on all hosts" in failed
-    assert f"{two[1].address}: permission denied: /srv/tiny/shared/.partial-.env." in failed
+    assert f"{two[1].address}: permission denied: /srv/tiny/shared/.partial-put." in failed
     assert [machine.read("/srv/tiny/shared/.env") for machine in two] == ["other\n", "same\n"]
     assert not list((tmp_path / "here").iterdir()), "the copy is destroyed, though it was not brought to all"
     two[1].run("chmod u+w /srv/tiny/shared")
