@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
@@ -21,13 +22,13 @@ EVERY = os.environ.get("CRASH_EVERY_POINT") == "1"
 SEED = os.environ.get("CRASH_SEED", "0")
 """What the sample is drawn by."""
 AT_MOST = int(os.environ.get("CRASH_POINTS", "15"))
-"""Points of a test in a sample."""
+"""Points of a test where they are drawn."""
 
 
-def chosen(steps: Sequence[Step], world: World, torn: bool = True, at_most: int = AT_MOST) -> list[Point]:
+def chosen(steps: Sequence[Step], world: World, torn: bool = True) -> list[Point]:
     """The numbers of steps, from 1 on, and how to die there: ``kill``, or ``torn`` where a file is written.
 
-    In a sample are, of steps with one name, the first, the last and one between, as far as there is room.
+    In a sample are, of steps with one name, the first, the last and one between.
     """
     places: dict[str, list[int]] = {}
     for number, step in enumerate(steps, 1):
@@ -38,19 +39,28 @@ def chosen(steps: Sequence[Step], world: World, torn: bool = True, at_most: int 
         points.append((number, "kill"))
         if torn and steps[number - 1].verb == "write":
             points.append((number, "torn"))
-    return sample(points, at_most)
+    return points
 
 
-def sample(points: Sequence[T], at_most: int = AT_MOST) -> list[T]:
+def sample(points: Sequence[T]) -> list[T]:
     """*points* in their order, all or as many as there is room for; the first and the last are always among them."""
-    if EVERY or len(points) <= at_most:
+    if EVERY or len(points) <= AT_MOST:
         return list(points)
-    drawn = random.Random(SEED).sample(range(1, len(points) - 1), at_most - 2)
+    drawn = random.Random(SEED).sample(range(1, len(points) - 1), AT_MOST - 2)
     return [points[number] for number in sorted({0, len(points) - 1, *drawn})]
 
 
 def _some(numbers: Sequence[int]) -> set[int]:
     return {numbers[0], numbers[len(numbers) // 2], numbers[-1]}
+
+
+@contextmanager
+def noting(wrong: list[str], what: str) -> Iterator[None]:
+    """Note what is not as it should be at one point, so that the others are tried, too."""
+    try:
+        yield
+    except AssertionError as error:
+        wrong.append(f"{what}: {error}")
 
 
 def tell(

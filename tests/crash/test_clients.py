@@ -15,7 +15,7 @@ import pytest
 from deploy.errors import ExitCode, Locked
 from tests.crash.harness import EXPIRY, Channel, World
 from tests.crash.looking import Judge
-from tests.crash.points import sample, tell
+from tests.crash.points import noting, sample, tell
 from tests.crash.works import Work, every_work
 
 LATER = EXPIRY + 1
@@ -82,7 +82,7 @@ def test_the_connection_is_cut_at_every_message(
     messages = _listen(world, work)
     # Cut before a message, or in its middle, or behind it.
     points = sample([(number, how) for number in range(1, len(messages) + 1) for how in _ways(messages[number - 1])])
-    wrong = []
+    wrong: list[str] = []
     for number, how in points:
         work.begin(world)
 
@@ -96,13 +96,8 @@ def test_the_connection_is_cut_at_every_message(
             died = work.perform(world)
         finally:
             world.moment = _nothing
-        try:
-            judge.assert_whole(world, *work.allowed)
-            mended = work.mended(world, later=LATER)
-            assert mended is None, f"{mended} after {died}"
-            judge.assert_deployed(world, work.version)
-        except AssertionError as error:
-            wrong.append(f"{how} at message {number}, {messages[number - 1]}: {error}")
+        with noting(wrong, f"{how} at message {number}, {messages[number - 1]}"):
+            work.assert_recovers(world, judge, died, later=LATER)
     assert not wrong, "\n".join(wrong)
     tell(capsys, f"connection cut while at work on {work.name}", messages, points, "moments of messages")
 
@@ -117,21 +112,17 @@ def test_who_deploys_is_killed_at_every_message(
 ) -> None:
     messages = _listen(world, work)
     points = sample(range(1, len(messages) + 1))
-    wrong = []
+    wrong: list[str] = []
     for number in points:
         work.begin(world)
         code = _in_a_process(world, work, At(number, lambda channel, data: os.kill(os.getpid(), signal.SIGKILL)))
-        try:
+        with noting(wrong, f"killed at message {number}, {messages[number - 1]}"):
             assert code == -signal.SIGKILL, code
             judge.assert_whole(world, *work.allowed)
             if (world.base / ".deploy/lock.json").exists():
                 refused = work.mended(world, later=EXPIRY / 2)
                 assert isinstance(refused, Locked), f"taken over before its time: {refused}"
-            mended = work.mended(world, later=LATER)
-            assert mended is None, str(mended)
-            judge.assert_deployed(world, work.version)
-        except AssertionError as error:
-            wrong.append(f"killed at message {number}, {messages[number - 1]}: {error}")
+            work.assert_recovers(world, judge, later=LATER)
     assert not wrong, "\n".join(wrong)
     tell(capsys, f"client killed while at work on {work.name}", messages, points, "moments of messages")
 
@@ -142,18 +133,13 @@ def test_an_interrupt_at_every_message_lets_go_of_the_lock(
 ) -> None:
     messages = _listen(world, work)
     points = sample(range(1, len(messages) + 1))
-    wrong = []
+    wrong: list[str] = []
     for number in points:
         work.begin(world)
         code = _in_a_process(world, work, At(number, lambda channel, data: os.kill(os.getpid(), signal.SIGINT)))
-        try:
+        with noting(wrong, f"interrupted at message {number}, {messages[number - 1]}"):
             assert code == ExitCode.INTERRUPTED or (code == ExitCode.NOT_ROLLED_BACK and "" in work.allowed), code
-            judge.assert_whole(world, *work.allowed)
             assert not (world.base / ".deploy/lock.json").exists(), "the lock is held"
-            mended = work.mended(world)
-            assert mended is None, str(mended)
-            judge.assert_deployed(world, work.version)
-        except AssertionError as error:
-            wrong.append(f"interrupted at message {number}, {messages[number - 1]}: {error}")
+            work.assert_recovers(world, judge)
     assert not wrong, "\n".join(wrong)
     tell(capsys, f"interrupted while at work on {work.name}", messages, points, "moments of messages")

@@ -14,6 +14,7 @@ from deploy.flows.deploy import deploy
 from deploy.flows.rollback import rollback
 from deploy.flows.run import Options
 from tests.crash.harness import VERSIONS, World, outcome
+from tests.crash.looking import Judge
 
 Task = Callable[[World], None]
 
@@ -72,6 +73,13 @@ class Work:
         if self.state == "bare":
             world.administer()
         return outcome(world.deploy, **order)
+
+    def assert_recovers(self, world: World, judge: Judge, died: object = "", **order: Any) -> None:
+        """What serves is complete, and the deploy that follows succeeds and leaves nothing of what died."""
+        judge.assert_whole(world, *self.allowed)
+        mended = self.mended(world, **order)
+        assert mended is None, f"{mended} after {died}"
+        judge.assert_deployed(world, self.version)
 
 
 def _task(flow: Callable[..., None], **arguments: Any) -> Task:
