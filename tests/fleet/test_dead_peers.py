@@ -53,9 +53,9 @@ def noticed_s(host: Host, away: Callable[[], None], work: Callable[[Host], objec
 
 
 def idle_then_used(host: Host) -> None:
-    host.call("probe", shared_files=[], service=None)
+    host.call("probe", shared_files=[], services=[])
     time.sleep(4)
-    host.call("probe", shared_files=[], service=None)
+    host.call("probe", shared_files=[], services=[])
 
 
 def opening_channels(host: Host) -> None:
