@@ -15,7 +15,8 @@ _MAIN = "from hostside.__main__ import main\nimport sys\nmain(sys.argv[1:])\n"
 # Runs on the host before anything of ours is there, so it must be understood by any Python, if only to say that
 # this one is too old. Requests may already wait on standard input: lines before the program are kept for it.
 # It runs out of memory: a file in a directory that others may write to would be theirs to look for. What Python made of
-# it in an earlier run is taken from beside it, where nobody but the user who runs it can write.
+# it in an earlier run is taken from beside it, where nobody but the user who runs it can write: the directory is looked
+# at, and what is read is in that very one.
 LOADER = r"""
 import sys
 if sys.version_info < (3, 9):
@@ -24,12 +25,22 @@ import os, hashlib, marshal
 from importlib.machinery import ModuleSpec
 sys.dont_write_bytecode = True
 wanted, folder = sys.argv[1:3]
+private = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+place = None
+if folder:
+    try:
+        place = os.open(folder, private | os.O_DIRECTORY)
+        look = os.fstat(place)
+        if look.st_uid != os.geteuid() or look.st_mode & 0o022: folder = ''
+    except FileNotFoundError: pass
+    except OSError: folder = ''
 path = folder and os.path.join(folder, 'hostside-' + wanted + '.pyz')
 beside = path and '%s.%s-%x' % (path[:-4], sys.implementation.cache_tag, sys.hexversion)
 given, pending, made = sys.stdin.buffer, [], {}
 def read(path):
+    if not path or place is None: return b''
     try:
-        with open(path, 'rb') as f: return f.read()
+        with os.fdopen(os.open(os.path.basename(path), private, dir_fd=place), 'rb') as f: return f.read()
     except OSError: return b''
 data = read(path)
 known = hashlib.sha256(data).hexdigest() == wanted

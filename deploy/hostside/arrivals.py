@@ -9,12 +9,13 @@ from typing import Any
 from . import bytecode, disk, wheelstore
 from .failure import Failure
 from .layout import Layout
+from .shapes import Wheel
 from .workers import Workers
 
 CHUNK = 1 << 18
 
 
-def add_wheels(layout: Layout, wheels: list[dict[str, Any]], stream: Any) -> dict[str, Any]:
+def add_wheels(layout: Layout, wheels: list[Wheel], stream: Any) -> dict[str, Any]:
     """Take *wheels* from *stream*, verify them, and unpack and compile them into the store.
 
     :param wheels: ``filename``, ``sha256`` and ``size`` of each, in the order in which they come.
@@ -40,12 +41,16 @@ class _Arrivals:
         self._workers = workers
         self._compiled: dict[str, dict[str, str]] = {}
         self._left: dict[str, int] = {}
+        self._taken: set[str] = set()
 
-    def take(self, wheel: dict[str, Any], stream: Any) -> None:
+    def take(self, wheel: Wheel, stream: Any) -> None:
         """Read one wheel, and leave the rest to the workers."""
         filename, sha256 = wheel["filename"], wheel["sha256"]
-        if os.path.basename(filename) != filename or not sha256 or not set(sha256) <= set("0123456789abcdef"):
-            raise Failure(f"{filename!r} is no wheel's name", kind="refused")
+        if os.path.basename(filename) != filename or not wheelstore.is_hash(sha256) or wheel["size"] < 0:
+            raise Failure(f"{filename!a} is no wheel's name, or its hash or size is none", kind="refused")
+        if sha256 in self._taken:
+            raise Failure(f"{filename} is sent twice", kind="refused")
+        self._taken.add(sha256)
         path = self._place(f"{sha256}.whl")
         _receive(wheel, stream, path)
         self._workers.submit(["unpack", path, filename, self._place(sha256)])
@@ -86,7 +91,7 @@ class _Arrivals:
             wheelstore.admit(self._layout.base, sha256, self._place(sha256), self._compiled.pop(sha256))
 
 
-def _receive(wheel: dict[str, Any], stream: Any, path: str) -> None:
+def _receive(wheel: Wheel, stream: Any, path: str) -> None:
     digest = hashlib.sha256()
     left = wheel["size"]
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

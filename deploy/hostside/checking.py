@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import compiled, disk, imports, libraries, modulefinder, sources, variables, venvs
+from . import compiled, disk, imports, libraries, modulefinder, shapes, sources, variables, venvs
 from .layout import Layout, Records
 
 SCHEMA = 2
@@ -158,15 +158,15 @@ class Memory:
         # Packed, the program's folder is named by its hash.
         self._made_by = [SCHEMA, os.path.basename(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]
         try:
-            with open(self._path, encoding="utf-8") as stream:
+            with open(disk.open_own(self._path, os.O_RDONLY), encoding="utf-8") as stream:
                 self._before = stream.read()
             document = json.loads(self._before)
-            if document["made_by"] != self._made_by:
-                raise KeyError
+            if shapes.misfit(document, "Checks") or document.get("made_by") != self._made_by:
+                raise ValueError
             self.files: dict[str, Any] = document["files"]
             self._known: dict[str, list[str]] = document["known"]
             self._secret = str(document["secret"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, RecursionError):
             self._before = ""
             self.files = {}
             self._known = {}

@@ -53,6 +53,9 @@ def run(
     :returns: ``exited`` (-1 where it was ended), ``output``: its last lines.
     """
     place = _place(layout, identifier)
+    for name in env:
+        if not name or "=" in name:
+            raise Failure(f"{name!a} is no name of a variable", kind="refused")
     known = variables.of_file(layout, identifier)
     mask = Mask(secrets_of(known, every=True) | secrets_of(env, every=False))
     child = subprocess.Popen(

@@ -17,6 +17,7 @@ from typing import Any
 from . import clock, disk, migrations
 from .failure import Failure
 from .layout import Layout
+from .shapes import Owner
 
 LockDocument = dict[str, Any]
 
@@ -25,7 +26,7 @@ LockDocument = dict[str, Any]
 def _guarded(layout: Layout) -> Iterator[str]:
     if not os.access(layout.path(".deploy"), os.W_OK | os.X_OK):
         raise Failure(f"{layout.base} is not set up", "run fab setup", "unprepared")
-    descriptor = os.open(layout.path(".deploy", "lock.guard"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    descriptor = disk.open_own(layout.path(".deploy", "lock.guard"), os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield layout.path(".deploy", "lock.json")
@@ -53,9 +54,9 @@ def _left(held: LockDocument) -> float:
     if not boot or not held.get("boot"):
         return float(held["expires"] - time.time())
     if held["boot"] == boot:
-        return float(held["until"] - clock.since_boot())
+        return float(held.get("until", 0) - clock.since_boot())
     # The host was started again meanwhile; its owner, who may be at work on other hosts, has as long as ever to return.
-    return float(held["expiry"] - clock.since_boot())
+    return float(held.get("expiry", 0) - clock.since_boot())
 
 
 def _age(held: LockDocument) -> int:
@@ -65,7 +66,7 @@ def _age(held: LockDocument) -> int:
     return max(0, int(time.time() - held["started"]))
 
 
-def acquire(layout: Layout, token: str, owner: dict[str, Any], expiry: float) -> dict[str, Any]:
+def acquire(layout: Layout, token: str, owner: Owner, expiry: float) -> dict[str, Any]:
     """Take the lock, or say who has it.
 
     :param token: a secret of this run; only who knows it may extend or release.
@@ -75,7 +76,7 @@ def acquire(layout: Layout, token: str, owner: dict[str, Any], expiry: float) ->
     :raises Failure: kind ``locked``; somebody holds it, or a migration outlived the run that began it.
     """
     with _guarded(layout) as path:
-        held = disk.read_json(path)
+        held = disk.read_json(path, "Held")
         if _valid(held):
             raise Failure(describe(held), _remedy(held), "locked")
         # By hand (no expiry) it keeps others away meanwhile, and does nothing itself.
@@ -95,7 +96,7 @@ def extend(layout: Layout, token: str, expiry: float) -> dict[str, Any]:
     :raises Failure: kind ``lost``; the lock is somebody else's by now.
     """
     with _guarded(layout) as path:
-        held = disk.read_json(path)
+        held = disk.read_json(path, "Held")
         if not held or held["token"] != token:
             now = describe(held) if held else "it expired, or fab unlock took it away"
             raise Failure(f"the deploy lock was lost: {now}", kind="lost")
@@ -106,7 +107,7 @@ def extend(layout: Layout, token: str, expiry: float) -> dict[str, Any]:
 def release(layout: Layout, token: str) -> dict[str, Any]:
     """Let go of the lock, if it is ours."""
     with _guarded(layout) as path:
-        held = disk.read_json(path)
+        held = disk.read_json(path, "Held")
         if held and held["token"] == token:
             disk.remove(path)
             return {"released": True}
@@ -116,7 +117,7 @@ def release(layout: Layout, token: str) -> dict[str, Any]:
 def break_lock(layout: Layout, user: str, host: str, force: bool) -> dict[str, Any]:
     """Remove the lock: one's own that was taken by hand, an expired one, or any with *force*."""
     with _guarded(layout) as path:
-        held = disk.read_json(path)
+        held = disk.read_json(path, "Held")
         if not held:
             return {"held": None}
         by_hand = not held["expires"] and (held["user"], held["host"]) == (user, host)
@@ -128,7 +129,9 @@ def break_lock(layout: Layout, user: str, host: str, force: bool) -> dict[str, A
 
 def show(layout: Layout) -> str | None:
     """One sentence about the lock that is held, or None."""
-    held = disk.read_json(layout.path(".deploy", "lock.json")) if os.path.isdir(layout.path(".deploy")) else None
+    held = (
+        disk.read_json(layout.path(".deploy", "lock.json"), "Held") if os.path.isdir(layout.path(".deploy")) else None
+    )
     return describe(held) if held and _valid(held) else None
 
 

@@ -9,8 +9,10 @@ import os
 import shutil
 import stat
 import sys
+from collections.abc import Callable
 from typing import Any
 
+from . import shapes
 from .failure import Failure
 
 PARTIAL = ".partial-"
@@ -46,14 +48,22 @@ def sync_file_system(path: str) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: str, text: str, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+def write_atomically(
+    path: str,
+    text: str,
+    mode: int = 0o644,
+    owner: tuple[int, int] | None = None,
+    then: Callable[[], None] = lambda: None,
+) -> None:
     """Replace *path* by *text*: another process sees the old content or the new, never a part.
 
     :param owner: user and group that it is given, with the exact *mode*; else it is made as every file is.
+    :param then: called when all is written and takes its place next: what it does is not done on a full disk.
     """
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f"{PARTIAL}{name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    remove(temporary)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         with open(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
@@ -62,6 +72,7 @@ def write_atomically(path: str, text: str, mode: int = 0o644, owner: tuple[int, 
                 os.fchown(stream.fileno(), *owner)
                 os.fchmod(stream.fileno(), mode)
             os.fsync(stream.fileno())
+        then()
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -69,22 +80,92 @@ def write_atomically(path: str, text: str, mode: int = 0o644, owner: tuple[int, 
     sync_directory(directory)
 
 
-def write_json(path: str, value: Any, mode: int = 0o644) -> None:
-    write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n", mode)
+def write_json(path: str, value: Any, mode: int = 0o644, then: Callable[[], None] = lambda: None) -> None:
+    write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n", mode, then)
 
 
-def read_json(path: str) -> Any:
+def read_json(path: str, shape: str = "Any") -> Any:
     """The JSON document at *path*, or None where there is no such file.
 
-    :raises Failure: the file is there and is not JSON.
+    :param shape: see :mod:`deploy.hostside.shapes`.
+    :raises Failure: the file is there and is not JSON, or of another shape, or it is a link.
     """
     try:
-        with open(path, encoding="utf-8") as stream:
-            return json.load(stream)
+        with open(open_own(path, os.O_RDONLY), encoding="utf-8") as stream:
+            document = json.load(stream)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise Failure(f"{path} is damaged: {error}", "restore it from a backup, or remove it") from None
+    except (ValueError, RecursionError) as error:
+        wrong = str(error)
+    else:
+        wrong = shapes.misfit(document, shape).strip()
+    if wrong:
+        raise Failure(f"{path} is damaged: {wrong}", "restore it from a backup, or remove it")
+    return document
+
+
+def open_own(path: str, flags: int, mode: int = 0o644) -> int:
+    """Open a file that is this program's alone, and say so where something else has its name: a link to another file,
+    a pipe that would keep us waiting.
+
+    :raises Failure: it is no file, or has a second name.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise not_a_file(path) from None
+        raise
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(descriptor)
+        raise not_a_file(path)
+    return descriptor
+
+
+def not_a_file(path: str) -> Failure:
+    return Failure(f"{path} is not a file of its own", "move it out of the way", "refused")
+
+
+def kind(path: str) -> int:
+    """What is at *path* itself, as in :func:`stat.S_IFMT`; 0 where nothing is.
+
+    :raises OSError: that cannot be looked at.
+    """
+    try:
+        return stat.S_IFMT(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+def is_directory(path: str) -> bool:
+    """Whether *path* is a directory and no link to one.
+
+    :raises OSError: that cannot be looked at: what may not be looked at is not to be taken for something that is gone.
+    """
+    return kind(path) == stat.S_IFDIR
+
+
+def make_directories(root: str, path: str) -> None:
+    """Make the directory *path* below *root*, and those on the way to it.
+
+    :raises Failure: a link is on the way, and where it leads to there is no such directory.
+    """
+    made = root
+    for part in path.split("/"):
+        made = os.path.join(made, part)
+        found = kind(made)
+        if found == stat.S_IFLNK:
+            if os.path.isdir(os.path.join(root, path)):
+                return
+            raise Failure(
+                f"{made} is a link, and there is no directory {os.path.join(root, path)}",
+                "make it by hand, where the link leads to",
+                "refused",
+            )
+        if not found:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(made, 0o755)
 
 
 def link_atomically(target: str, link: str) -> None:
@@ -137,14 +218,26 @@ def _remove_tree(path: str) -> None:
 
 def _make_writable(path: str) -> None:
     # An application may leave directories without the write bit (or without x) in its release.
-    with contextlib.suppress(FileNotFoundError):
-        os.chmod(path, 0o700)
-    for directory, names, _files in os.walk(path):
+    _open_up(path)
+    for directory, names, _files, descriptor in os.fwalk(path):
         for name in names:
-            child = os.path.join(directory, name)
-            if not os.path.islink(child):
-                with contextlib.suppress(FileNotFoundError):
-                    os.chmod(child, 0o700)
+            _open_up(os.path.join(directory, name), name, descriptor)
+
+
+def _open_up(path: str, name: str = "", directory: int | None = None) -> None:
+    """Let the owner do all with a directory. A link in its place is not followed, not even one that came just now."""
+    flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(name or path, flags, dir_fd=directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        # What is open by its place alone cannot be changed by fchmod(2).
+        os.chmod(f"/proc/self/fd/{descriptor}" if hasattr(os, "O_PATH") else descriptor, 0o700)
+    except PermissionError as error:
+        raise PermissionError(error.errno, error.strerror, path) from None
+    finally:
+        os.close(descriptor)
 
 
 def set_aside(directory: str, name: str) -> None:
@@ -216,7 +309,11 @@ def sweep_orphans(directory: str) -> None:
 
     For a directory in which others may be writing just now.
     """
-    for name in os.listdir(directory):
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for name in names:
         _, _, pid = name.rpartition(".")
         if name.startswith(PARTIAL) and pid.isdigit() and not _lives(int(pid)):
             remove(os.path.join(directory, name))
@@ -232,13 +329,41 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def explain(error: OSError) -> Failure:
-    """What an operating system error means to the person who deploys."""
-    where = f": {error.filename}" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def explain(error: OSError, place: str = "") -> Failure:
+    """What an operating system error means to the person who deploys.
+
+    :param place: where that was, if the error does not say so itself: a write to an open file names none.
+    """
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else place
+    where = f": {path}" if path else ""
+    if error.errno == errno.ENOSPC and _lacks_inodes(path):
+        return Failure(
+            f"no inodes left on the disk{where}",
+            "remove files that nobody needs (fab cleanup), or make a file system with more inodes; then deploy again",
+            "disk",
+        )
+    if error.errno == errno.ENOSPC:
         return Failure(f"no space left on the disk{where}", "free some space (fab cleanup), then deploy again", "disk")
+    if error.errno == errno.EDQUOT:
+        hint = "free some space (fab cleanup), or give the user a larger quota; then deploy again"
+        return Failure(f"the quota is used up{where}", hint, "disk")
     if error.errno == errno.EROFS:
         return Failure(f"the file system is read-only{where}", "look at the host's disk and its mount", "disk")
+    if error.errno == errno.EIO:
+        return Failure(f"the disk does not work (I/O error){where}", "look at the host's disk (dmesg)", "disk")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return Failure(f"too many open files{where}", "raise the host's limit (ulimit -n), then deploy again", "system")
     if error.errno in (errno.EACCES, errno.EPERM):
         return Failure(f"permission denied{where}", "run fab setup, or give the path to the deploy user", "permission")
-    return Failure(f"{error.strerror or error}{where}", "", "system")
+    return Failure(f"{error.strerror or error}{where}", "look at it on the host, then deploy again", "system")
+
+
+def _lacks_inodes(path: str) -> bool:
+    """Whether the file system of *path*, which may not be there yet, counts its inodes and has none left."""
+    while path and not os.path.lexists(path):
+        path = os.path.dirname(path)
+    try:
+        usage = os.statvfs(path)
+    except OSError:
+        return False
+    return usage.f_files > 0 and usage.f_favail == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import NamedTuple
 
@@ -56,7 +57,9 @@ def read(path: str) -> Parsed:
     :raises OSError: it is there and cannot be read.
     """
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        # A pipe in its place would keep us waiting for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with open(descriptor, encoding="utf-8", errors="surrogateescape", newline="") as stream:
             return parse(stream.read())
     except FileNotFoundError:
         return Parsed({}, [])

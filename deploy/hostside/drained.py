@@ -14,7 +14,7 @@ from .layout import Layout
 
 def read(layout: Layout) -> list[str]:
     """Their names; none where nothing is noted."""
-    noted = disk.read_json(_path(layout)) or {}
+    noted = disk.read_json(_path(layout), "Drained") or {}
     return [str(place) for place in noted.get("balancers", [])]
 
 

@@ -45,8 +45,13 @@ def parse(text: str) -> list[EntryPoint]:
     return [_entry_point(command, target) for command, target in pairs]
 
 
+def is_command(name: str) -> bool:
+    """Whether a file in `bin/` can have that name."""
+    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
 def _entry_point(command: str, target: str) -> EntryPoint:
     match = _TARGET.fullmatch(target or "")
-    if not match or command in (".", "..") or "/" in command or "\0" in command:
+    if not match or not is_command(command):
         raise ValueError(f"{command} = {target}")
     return EntryPoint(command, match[1], match[2])

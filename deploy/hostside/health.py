@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from .failure import Failure
 from .layout import Layout
 
 
@@ -45,6 +46,8 @@ def wait(layout: Layout, url: str, timeout: float, interval: float, host: str | 
 
     :returns: ``healthy``, ``seconds`` waited, ``last`` (what the last answer was, '' when it was good).
     """
+    if not url.startswith(("http://", "https://")):
+        raise Failure(f"{url!a} is no URL of an application", kind="refused")
     start = time.monotonic()
     pause = 0.05
     while True:

@@ -12,6 +12,7 @@ from typing import Any
 from . import checking, disk, releases, signature, venvs, wheelstore
 from .failure import Failure
 from .layout import Layout
+from .shapes import Checked, Known, Signed, Wheel
 from .wheelstore import Stored
 
 
@@ -21,7 +22,7 @@ def venv_name(digest: str) -> str:
     return hashlib.sha256(interpreter.encode()).hexdigest()[:32]
 
 
-def check_digest(target: str, wheels: list[dict[str, Any]], digest: str) -> None:
+def check_digest(target: str, wheels: list[Wheel], digest: str) -> None:
     """Recompute the bundle's digest over what the manifest says.
 
     :raises Failure: the manifest was tampered with.
@@ -40,12 +41,12 @@ def install(
     layout: Layout,
     target: str,
     digest: str,
-    wheels: list[dict[str, Any]],
+    wheels: list[Wheel],
     release: str,
     manifest: dict[str, Any],
-    check: dict[str, Any],
+    check: Checked,
     progress: Callable[[str], None],
-    signed: dict[str, str] | None = None,
+    signed: Signed | None = None,
 ) -> dict[str, Any]:
     """Make the venv of a bundle, check it, and complete *release* with it ('' to make only the venv).
 
@@ -55,7 +56,8 @@ def install(
         ``reused`` and ``checked``; with problems in the last, the release is not complete.
     """
     check_digest(target, wheels, digest)
-    signature.check(layout, digest, manifest.get("lock", ""), **(signed or {"manifest": "", "signature": ""}))
+    given = signed or Signed(manifest="", signature="")
+    signature.check(layout, digest, str(manifest.get("lock", "")), given["manifest"], given["signature"])
     name = venv_name(digest)
     reused = venvs.exists(layout.base, name)
     if not reused:
@@ -71,7 +73,7 @@ def install(
             disk.sweep(layout.path("venvs"))
             return {"missing": thrown_out(layout, damaged)}
     progress("checking modules and imports")
-    checked = checking.check(layout, name, release, **check)
+    checked = checking.check(layout, name, release, check["imports_of"], check["ignore"], check["env"])
     if release and not checked["problems"]:
         releases.complete(layout, release, name, {**manifest, "bundle": digest})
     return {"missing": [], "venv": name, "reused": reused, "checked": checked}
@@ -96,7 +98,7 @@ def _assemble(layout: Layout, name: str, stored: list[Stored]) -> dict[str, str]
     return {}
 
 
-def opened(layout: Layout, wheels: list[dict[str, Any]]) -> list[Stored]:
+def opened(layout: Layout, wheels: list[Wheel]) -> list[Stored]:
     return [wheelstore.open_stored(layout.base, wheel["sha256"]) for wheel in wheels]
 
 
@@ -116,7 +118,7 @@ def thrown_out(layout: Layout, damaged: dict[str, str]) -> list[str]:
     return list(damaged)
 
 
-def lacking(layout: Layout, digest: str, wheels: list[dict[str, Any]]) -> dict[str, Any]:
+def lacking(layout: Layout, digest: str, wheels: list[Known]) -> dict[str, Any]:
     """What :func:`install` would have to do; read-only."""
     if venvs.exists(layout.base, venv_name(digest)):
         return {"missing": [], "reused": True}

@@ -40,29 +40,45 @@ class Program:
     def keep(self) -> None:
         """Keep what is not kept yet, as soon as there is a directory for it; without one the program runs on."""
         with contextlib.suppress(OSError):
-            if not self._path or not os.path.isdir(os.path.dirname(self._path)):
+            if not self._path or (self._known and len(self._made) == self._had):
                 return
-            if not self._known:
-                _write(self._path, self._data)
-                self._known = True
-            if len(self._made) > self._had:
-                made = marshal.dumps(self._made)
-                _write(self._made_path, hashlib.sha256(made).digest() + made)
-                self._had = len(self._made)
+            place = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if _is_private(place):
+                    self._keep_in(place)
+            finally:
+                os.close(place)
+
+    def _keep_in(self, place: int) -> None:
+        if not self._known:
+            _write(place, os.path.basename(self._path), self._data)
+            self._known = True
+        if len(self._made) > self._had:
+            made = marshal.dumps(self._made)
+            _write(place, os.path.basename(self._made_path), hashlib.sha256(made).digest() + made)
+            self._had = len(self._made)
 
 
 running = Program("", "", b"", True, {}, 0)
 """The loader puts the real one here; what runs from files of its own keeps nothing."""
 
 
-def _write(path: str, data: bytes) -> None:
-    directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f"{disk.PARTIAL}{name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o644)
+def _is_private(place: int) -> bool:
+    """Whether nobody else may write to an open directory: what lies there is run."""
+    look = os.fstat(place)
+    return look.st_uid == os.geteuid() and not look.st_mode & 0o022
+
+
+def _write(place: int, name: str, data: bytes) -> None:
+    temporary = f"{disk.PARTIAL}{name}.{os.getpid()}"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=place)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, 0o644, dir_fd=place)
     try:
         with open(descriptor, "wb") as stream:
             stream.write(data)
-        os.rename(temporary, path)
+        os.rename(temporary, name, src_dir_fd=place, dst_dir_fd=place)
     except OSError:
-        os.unlink(temporary)
+        os.unlink(temporary, dir_fd=place)
         raise

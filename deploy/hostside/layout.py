@@ -5,7 +5,10 @@ A release's state is recorded, never guessed from file times; `current` alone sa
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from . import disk
@@ -27,19 +30,58 @@ class Layout(NamedTuple):
         return [self.base] + [self.path(name) for name in ("releases", "venvs", "wheels", "shared", ".deploy")]
 
     def release(self, identifier: str) -> str:
-        return self.path("releases", identifier)
+        return self.path("releases", as_name(identifier))
 
     def partial(self, identifier: str) -> str:
-        return self.path("releases", disk.PARTIAL + identifier)
+        return self.path("releases", disk.PARTIAL + as_name(identifier))
+
+    def has(self, identifier: str) -> bool:
+        """Whether there is a release of that name.
+
+        :raises OSError: that cannot be looked at.
+        """
+        return disk.is_directory(self.release(identifier))
 
     def linked(self, name: str) -> str:
-        """The release that the link *name* (`current` or `staged`) points at; '' where it points at none."""
+        """The release that the link *name* (`current` or `staged`) points at; '' where it points at none.
+
+        :raises OSError: that cannot be looked at.
+        """
         try:
             target = os.readlink(self.path(name))
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return ""
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # no link
+                return ""
+            raise
         identifier = os.path.basename(target)
-        return identifier if os.path.isdir(self.release(identifier)) else ""
+        ours = os.path.normpath(self.path(target)) == os.path.normpath(self.path("releases", identifier))
+        return identifier if ours and is_name(identifier) and self.has(identifier) else ""
+
+    def assert_plain(self) -> None:
+        """Refuse links in the place of the directories that are this program's own: what is done in them would be done
+        elsewhere.
+
+        :raises Failure: kind ``refused``.
+        """
+        for path in [*self.directories[1:], self.path("repo")]:
+            if disk.kind(path) == stat.S_IFLNK:
+                raise Failure(f"{path} is a link, not a directory", "move it out of the way, then fab setup", "refused")
+
+
+def is_name(text: str) -> bool:
+    """Whether *text* can name a release or a venv: one part of a path, and nothing unfinished."""
+    return text not in ("", ".", "..") and "/" not in text and "\0" not in text and not text.startswith(disk.PARTIAL)
+
+
+def as_name(text: str) -> str:
+    """
+    :raises Failure: it names nothing here.
+    """
+    if not is_name(text):
+        raise Failure(f"{text!a} is no name of a release or a venv", kind="refused")
+    return text
 
 
 class Records:
@@ -48,7 +90,7 @@ class Records:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._path = layout.path(".deploy", "releases.json")
-        document = disk.read_json(self._path) or {"schema": SCHEMA, "activations": 0, "releases": {}}
+        document = disk.read_json(self._path, "Records") or {"schema": SCHEMA, "activations": 0, "releases": {}}
         if document.get("schema", 0) > SCHEMA:
             raise Failure(
                 f"{self._path} was written by a newer fabric-wheelhouse (schema {document['schema']})",
@@ -64,7 +106,7 @@ class Records:
         if live and self.releases.get(live, {}).get("state") not in ("live", "good", "bad"):
             self.set_live(live)
         for identifier in list(self.releases):
-            if not os.path.isdir(self.layout.release(identifier)):
+            if not is_name(identifier) or not self.layout.has(identifier):
                 del self.releases[identifier]
 
     @property
@@ -100,8 +142,11 @@ class Records:
         ]
         return max(good)[1] if good else ""
 
-    def save(self) -> None:
-        disk.write_json(self._path, self._document)
+    def save(self, then: Callable[[], None] = lambda: None) -> None:
+        """
+        :param then: see :func:`disk.write_atomically`.
+        """
+        disk.write_json(self._path, self._document, then=then)
 
     def summary(self) -> dict[str, Any]:
         return {

@@ -7,17 +7,17 @@ configuration file names, it does not see.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from . import processes, systemd
 from .layout import Layout
+from .shapes import Service
 
 _PYTHON = re.compile(r"(pypy|python)[0-9.]*$")
 _SEARCHED = ("PATH", "PWD", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")
 """Variables that are looked up again and again."""
 
 
-def doubts(layout: Layout, service: dict[str, Any]) -> list[str]:
+def doubts(layout: Layout, service: Service) -> list[str]:
     """What of the service's unit, or of the process that its pidfile names, goes through `current` after its start.
 
     :returns: one sentence each.

@@ -20,7 +20,9 @@ from . import (
     systemd,
     unitfiles,
 )
+from .failure import Failure
 from .layout import Layout, Records
+from .shapes import Service
 
 _TOOLS = ("rsync", "git", "hg", "svn", "systemctl", "supervisorctl", "sudo")
 
@@ -28,7 +30,7 @@ _TOOLS = ("rsync", "git", "hg", "svn", "systemctl", "supervisorctl", "sudo")
 def look(
     layout: Layout,
     shared_files: list[str],
-    services: Sequence[dict[str, Any]],
+    services: Sequence[Service],
     also: Sequence[str] = (),
     shared_dirs: Sequence[str] = (),
     units: dict[str, Any] | None = None,
@@ -85,10 +87,13 @@ def ask(layout: Layout, also: Sequence[str]) -> dict[str, Any]:
         return {}
     from . import questions
 
+    for name in also:
+        if name not in questions.QUESTIONS:
+            raise Failure(f"the host program knows no question {name!a}", kind="refused")
     return {name: questions.QUESTIONS[name](layout) for name in also}
 
 
-def _units(services: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
+def _units(services: Sequence[Service]) -> dict[str, list[str]]:
     """Of the services' units, those that systemd does not know, and those that sockets start."""
     found: dict[str, list[str]] = {"units_missing": [], "units_with_sockets": []}
     for service in services:

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import systemd
 from .layout import Layout
+from .shapes import Service
 
 
 def children(pid: int) -> list[int]:
@@ -30,7 +31,7 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def main_pid(service: dict[str, Any], layout: Layout) -> int:
+def main_pid(service: Service, layout: Layout) -> int:
     """The main process by the service's pidfile; 0 where there is none.
 
     :raises PermissionError: the file is for others to read.
@@ -130,7 +131,7 @@ def _is_hidden(pid: int) -> bool:
     return False
 
 
-def prove(layout: Layout, service: dict[str, Any], identifier: str, timeout: float) -> dict[str, Any]:
+def prove(layout: Layout, service: Service, identifier: str, timeout: float) -> dict[str, Any]:
     """Look until the service's processes run *identifier*, or *timeout* seconds are over.
 
     After a reload old workers may finish their requests first, so a stale look is repeated.
@@ -147,7 +148,7 @@ def prove(layout: Layout, service: dict[str, Any], identifier: str, timeout: flo
         time.sleep(0.2)
 
 
-def _look_at(service: dict[str, Any], layout: Layout, identifier: str) -> dict[str, Any]:
+def _look_at(service: Service, layout: Layout, identifier: str) -> dict[str, Any]:
     if service["manager"] == "systemd":
         return _look_at_unit(service, layout, identifier)
     try:
@@ -157,7 +158,7 @@ def _look_at(service: dict[str, Any], layout: Layout, identifier: str) -> dict[s
     return look(layout, pid, identifier) if pid else _NOTHING
 
 
-def _look_at_unit(service: dict[str, Any], layout: Layout, identifier: str) -> dict[str, Any]:
+def _look_at_unit(service: Service, layout: Layout, identifier: str) -> dict[str, Any]:
     unit, of_user = service["unit"], bool(service.get("user"))
     said = systemd.show(unit, "MainPID", "ActiveState", "TriggeredBy", of_user=of_user)
     pid = int(said.get("MainPID") or 0)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import time
 from typing import Any, Callable
 
 from . import disk, kept, leftovers, removal, repository, tree
 from .failure import Failure
-from .layout import Layout, Records
+from .layout import Layout, Records, as_name
+from .shapes import Shared
+
+VERDICTS = ("good", "bad", "staged")
 
 
 def begin(layout: Layout, identifier: str) -> dict[str, Any]:
@@ -74,12 +78,12 @@ def link_known(layout: Layout, identifier: str, entries: str) -> dict[str, Any]:
     begun = begin(layout, identifier)
     partial, reference = begun["partial"], begun["reference"]
     missing = []
+    place = Place(partial)
     for path, kind, value in sorted(tree.unpack(entries)):
-        target = inside(partial, path)
         if kind == "d":
-            os.makedirs(target, 0o755, exist_ok=True)
+            place.make(path)
             continue
-        os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
+        target = place.target(path)
         if kind == "l":
             os.symlink(value, target)
         elif not (reference and _link_same(os.path.join(reference, path), target, kind, value)):
@@ -90,11 +94,41 @@ def link_known(layout: Layout, identifier: str, entries: str) -> dict[str, Any]:
 def inside(root: str, path: str) -> str:
     """The *path* below *root*.
 
-    :raises Failure: it leads out of it.
+    :raises Failure: it leads out of it, or is none.
     """
-    if os.path.isabs(path) or ".." in path.split("/") or not path:
-        raise Failure(f"the path {path!r} leaves the release", kind="refused")
+    if path.startswith("/") or {"..", ".", ""} & set(path.split("/")) or "\0" in path:
+        raise Failure(f"the path {path!a} leaves the release", kind="refused")
     return os.path.join(root, path)
+
+
+class Place:
+    """A release that is being filled: nothing is written through a link, which may lead anywhere."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._real: set[str] = set()
+
+    def target(self, path: str) -> str:
+        """Where the file *path* is to be written; its directory is there.
+
+        :raises Failure: it would not be in the release.
+        """
+        target = inside(self._root, path)
+        self.make(os.path.dirname(path))
+        return target
+
+    def make(self, path: str) -> None:
+        """Make the directory *path* where there is none."""
+        if not path or path in self._real:
+            return
+        target = inside(self._root, path)
+        self.make(os.path.dirname(path))
+        try:
+            os.mkdir(target, 0o755)
+        except FileExistsError:
+            if not disk.is_directory(target):
+                raise Failure(f"{path!a} is in the way of what is to be below it", kind="refused") from None
+        self._real.add(path)
 
 
 def _link_same(known: str, target: str, kind: str, value: str) -> bool:
@@ -108,14 +142,15 @@ def _link_same(known: str, target: str, kind: str, value: str) -> bool:
     return True
 
 
-def receive(layout: Layout, identifier: str, files: list[list[Any]], stream: Any) -> dict[str, Any]:
+def receive(layout: Layout, identifier: str, files: list[tuple[str, bool, int, int]], stream: Any) -> dict[str, Any]:
     """Write files that arrive on *stream* one after another: ``[path, executable, size, time]`` each.
 
     The time of modification (ns) travels because web servers make answers of it, and several hosts should agree.
     """
-    partial = layout.partial(identifier)
+    place = Place(layout.partial(identifier))
     for path, executable, size, modified in files:
-        target = inside(partial, path)
+        target = place.target(path)
+        assert_fits(path, size, modified)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
         with open(descriptor, "wb") as output:
             digest = copy(stream, output, size)
@@ -124,6 +159,15 @@ def receive(layout: Layout, identifier: str, files: list[list[Any]], stream: Any
             os.utime(output.fileno(), ns=(modified, modified))
             tree.remember(output.fileno(), digest)
     return {}
+
+
+def assert_fits(path: str, size: int, modified: int) -> None:
+    """
+    :param modified: in nanoseconds.
+    :raises Failure: no file has that size or time.
+    """
+    if size < 0 or abs(modified) >= 1 << 63:
+        raise Failure(f"{path!a} has a size or a time that no file has", kind="refused")
 
 
 def copy(stream: Any, output: Any, size: int) -> str:
@@ -146,7 +190,7 @@ def finish_push(
     layout: Layout,
     identifier: str,
     digest: str,
-    shared: dict[str, list[str]],
+    shared: Shared,
     record: dict[str, Any],
 ) -> dict[str, Any]:
     """Verify the pushed code, link what is shared into it, and give it its name.
@@ -157,7 +201,8 @@ def finish_push(
     if tree.digest(tree.walk(partial)) != digest:
         return {"verified": False}
     for path in shared["dirs"]:
-        os.makedirs(inside(layout.path("shared"), path), 0o755, exist_ok=True)
+        inside(layout.path("shared"), path)
+        disk.make_directories(layout.path("shared"), path)
     for path in [*shared["files"], *shared["dirs"]]:
         link = inside(partial, path)
         parent, real = os.path.dirname(link), os.path.realpath(partial)
@@ -173,7 +218,7 @@ def finish_push(
     os.rename(partial, layout.release(identifier))
     disk.sync_directory(layout.path("releases"))
     records = Records(layout)
-    records.update(identifier, state="pushed", id=identifier, tree=digest, pushed=now(), **record)
+    records.update(identifier, **{**record, "state": "pushed", "id": identifier, "tree": digest, "pushed": now()})
     records.save()
     disk.link_atomically(f"releases/{identifier}", layout.path("staged"))
     return {"verified": True}
@@ -188,10 +233,10 @@ def complete(layout: Layout, identifier: str, venv: str, manifest: dict[str, Any
     if records.state(identifier) not in ("pushed", "staged"):
         raise Failure(f"release {identifier} is {records.state(identifier) or 'not there'}, not pushed", "run fab push")
     release = layout.release(identifier)
-    disk.link_atomically(f"../../venvs/{venv}", os.path.join(release, ".venv"))
+    disk.link_atomically(f"../../venvs/{as_name(venv)}", os.path.join(release, ".venv"))
     pushed = {key: value for key, value in records.get(identifier).items() if key not in ("state", "venv", "bundle")}
     disk.write_json(os.path.join(release, ".release.json"), {"schema": 1, **pushed, **manifest, "venv": venv})
-    records.update(identifier, state="staged", venv=venv, bundle=manifest["bundle"])
+    records.update(identifier, state="staged", venv=venv, bundle=str(manifest.get("bundle", "")))
     records.save()
     return {"release": identifier, "venv": venv}
 
@@ -201,16 +246,18 @@ def activate(layout: Layout, identifier: str) -> dict[str, Any]:
     records = Records(layout)
     release = layout.release(identifier)
     state = records.state(identifier)
-    if not os.path.isfile(os.path.join(release, ".release.json")) or not os.path.exists(
-        os.path.join(release, ".venv", "bin", "python")
+    if (
+        not layout.has(identifier)
+        or disk.kind(os.path.join(release, ".release.json")) != stat.S_IFREG
+        or not os.path.exists(os.path.join(release, ".venv", "bin", "python"))
     ):
         raise Failure(f"release {identifier} is not complete", "run fab update-deps", "incomplete")
     if state == "bad":
         raise Failure(f"release {identifier} was bad before", "deploy a mended one", "bad")
     former = records.live
-    disk.link_atomically(f"releases/{identifier}", layout.path("current"))
     number = records.set_live(identifier, activated=now())
-    records.save()
+    # The record is written first and takes its place last: a disk that is full is found before anything is switched.
+    records.save(then=lambda: disk.link_atomically(f"releases/{identifier}", layout.path("current")))
     if records.staged == identifier:
         disk.remove(layout.path("staged"))
     return {"former": former, "activation": number, "was_good": state == "good"}
@@ -218,7 +265,10 @@ def activate(layout: Layout, identifier: str) -> dict[str, Any]:
 
 def judge(layout: Layout, identifier: str, verdict: str, reason: str = "") -> dict[str, Any]:
     """Record what a release turned out to be: ``good`` or ``bad``; or ``staged`` again, where that is not known."""
+    if verdict not in VERDICTS:
+        raise Failure(f"a release is {', '.join(VERDICTS)}, not {verdict!a}", kind="refused")
     records = Records(layout)
+    layout.release(identifier)  # which has to be a name
     records.update(identifier, state=verdict, judged=now(), reason=reason)
     records.save()
     if verdict == "staged" and records.live != identifier:
@@ -229,22 +279,16 @@ def judge(layout: Layout, identifier: str, verdict: str, reason: str = "") -> di
 def discard(layout: Layout, identifier: str) -> dict[str, Any]:
     """Forget a release that never served: after a failure before activation, nothing partial stays."""
     records = Records(layout)
-    if records.live == identifier:
+    if records.live == as_name(identifier):
         raise Failure(f"release {identifier} serves", kind="refused")
+    staged = records.staged
     disk.discard(layout.path("releases"), identifier)
-    if os.path.basename(_readlink(layout.path("staged"))) == identifier:
+    if staged == identifier:
         disk.remove(layout.path("staged"))
     if records.get(identifier):
         Records(layout).save()  # reading them again drops what has no directory any more
     repository.forget(layout)
     return {}
-
-
-def _readlink(path: str) -> str:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return ""
 
 
 def expendable(records: Records, keep: int) -> list[str]:
@@ -298,7 +342,7 @@ def cleanup(layout: Layout, keep: int, thorough: bool = False) -> dict[str, Any]
         except Failure as failure:
             gone["problem"] = gone["problem"] or failure.what
         except OSError as error:
-            gone["problem"] = gone["problem"] or disk.explain(error).what
+            gone["problem"] = gone["problem"] or disk.explain(error, layout.base).what
     return gone
 
 

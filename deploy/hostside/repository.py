@@ -10,11 +10,14 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import disk, tree
 from .failure import Failure
 from .layout import Layout
+
+if TYPE_CHECKING:
+    from .releases import Place
 
 NAME = "repo"
 REFS = "refs/deploy"
@@ -41,7 +44,7 @@ def open_repository(layout: Layout, kind: str, form: str, anew: bool = False) ->
     :raises Failure: something lies there that is not ours, or it cannot be made.
     """
     path = layout.path(NAME)
-    known = disk.read_json(os.path.join(path, _MARK)) if os.path.isdir(path) else None
+    known = disk.read_json(os.path.join(path, _MARK), "Repository") if disk.is_directory(path) else None
     if known is None and os.path.lexists(path):
         raise Failure(f"{path} is there and was not made by fabric-wheelhouse", "move it away", "refused")
     cut = os.path.lexists(os.path.join(path, ".hg/store/journal"))  # of a push that could not take itself back
@@ -93,11 +96,15 @@ def fill(layout: Layout, identifier: str, commit: str, prefix: str, paths: str, 
     :param modified: their time of modification, in seconds since 1970.
     :raises Failure: the repository has not got them; of the kind ``repository``.
     """
-    from .releases import inside
+    from .releases import Place, assert_fits
 
     wanted = tree.unpack(paths)
+    if commit.startswith("-") or prefix.startswith("-"):
+        raise Failure(f"{commit!a}:{prefix!a} is no commit", kind="refused")
+    assert_fits(commit, 0, modified * 10**9)
+    place = Place(layout.partial(identifier))
     if os.path.isdir(os.path.join(layout.path(NAME), ".hg")):
-        _fill_from_hg(layout, identifier, commit, prefix, wanted, modified)
+        _fill_from_hg(layout, place, commit, prefix, wanted, modified)
         return {}
     import tempfile
 
@@ -113,19 +120,15 @@ def fill(layout: Layout, identifier: str, commit: str, prefix: str, paths: str, 
                 header = stream.readline().split()
                 if len(header) != 3 or header[1] != b"blob":
                     raise Failure(f"the repository has lost a part of commit {commit[:7]}", kind="repository")
-                _write(
-                    inside(layout.partial(identifier), item.path), item.kind == "x", stream, int(header[2]), modified
-                )
+                _write(place.target(item.path), item.kind == "x", stream, int(header[2]), modified)
                 stream.read(1)
     return {}
 
 
 def _fill_from_hg(
-    layout: Layout, identifier: str, commit: str, prefix: str, wanted: Sequence[tree.Entry], modified: int
+    layout: Layout, place: Place, commit: str, prefix: str, wanted: Sequence[tree.Entry], modified: int
 ) -> None:
     import tempfile
-
-    from .releases import inside
 
     # Beside the release, so that a rename is enough, and swept like it.
     with tempfile.TemporaryDirectory(prefix=disk.PARTIAL, dir=layout.path("releases")) as folder:
@@ -141,7 +144,7 @@ def _fill_from_hg(
             source = os.path.join(laid_out, prefix, item.path)
             if not os.path.isfile(source):
                 raise Failure(f"commit {commit[:12]} has no {item.path}", kind="repository")
-            target = inside(layout.partial(identifier), item.path)
+            target = place.target(item.path)
             os.chmod(source, 0o755 if item.kind == "x" else 0o644)
             os.utime(source, (modified, modified))
             os.rename(source, target)
@@ -197,7 +200,7 @@ def refs(layout: Layout) -> list[str]:
 
 def forget(layout: Layout) -> list[str]:
     """Delete the refs of releases that are no more; their names."""
-    gone = [name for name in refs(layout) if not os.path.isdir(layout.release(name))]
+    gone = [name for name in refs(layout) if not layout.has(name)]
     if gone and shutil.which("git"):
         _run([*_git(layout), "update-ref", "--stdin"], "".join(f"delete {REFS}/{name}\n" for name in gone).encode())
     return gone
@@ -209,7 +212,7 @@ def collect(layout: Layout, thorough: bool) -> int:
     :param thorough: whatever it takes; else only where it has become worth while.
     """
     path = layout.path(NAME)
-    known = disk.read_json(os.path.join(path, _MARK)) if os.path.isdir(path) else None
+    known = disk.read_json(os.path.join(path, _MARK), "Repository") if disk.is_directory(path) else None
     if known is None:
         return 0
     before = _size(path)

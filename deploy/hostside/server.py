@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Callable
 
-from . import disk, kept
+from . import disk, kept, shapes
 from .failure import Failure
 from .layout import Layout
 
@@ -33,12 +33,26 @@ class Wire:
         self._output = sys.stdout.buffer
         self._mutex = threading.Lock()
 
-    def requests(self) -> Iterator[dict[str, Any]]:
+    def requests(self) -> Iterator[tuple[Layout, list[tuple[str, dict[str, Any]]]]]:
+        """Base path and operations of each request.
+
+        :raises Failure: what came is no request; nobody can say where the next one begins.
+        """
         while True:
             line = self._pending.pop(0) if self._pending else self.stream.readline()
             if not line:
                 return
-            yield json.loads(line)
+            try:
+                request = json.loads(line)
+                wrong = shapes.misfit(request, "Request")
+            except (ValueError, RecursionError) as error:
+                wrong = f" is no JSON: {error}"
+            if wrong:
+                raise Failure(f"a request is not understood: it{wrong}", kind="refused")
+            base = request["base"]
+            if not base.startswith("/") or ".." in base.split("/") or not base.strip("/"):
+                raise Failure(f"{base!a} is no base path", kind="refused")
+            yield Layout(base), [(name, arguments) for name, arguments in request["ops"]]
 
     def send(self, **message: Any) -> None:
         with self._mutex:
@@ -67,9 +81,15 @@ def serve(pending: Iterable[bytes] = ()) -> None:
     os.umask(0o022)
     os.chdir("/")
     wire = Wire(pending)
-    for request in wire.requests():
-        layout = Layout(request["base"])
-        for name, arguments in request["ops"]:
+    try:
+        _serve(wire)
+    except Failure as failure:
+        wire.send(**_told(failure))
+
+
+def _serve(wire: Wire) -> None:
+    for layout, operations in wire.requests():
+        for name, arguments in operations:
             with wire.beating():
                 outcome = attempt(name, layout, wire, arguments)
             wire.send(**outcome)
@@ -86,14 +106,17 @@ def attempt(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) ->
     try:
         return {"result": perform(name, layout, wire, arguments)}
     except Failure as failure:
-        expected = failure
+        return _told(failure)
     except OSError as error:
-        expected = disk.explain(error)
+        return _told(disk.explain(error, layout.base))
     except Exception:
         import traceback
 
         return {"crash": _without_secrets(layout, f"{name}: {traceback.format_exc()}")}
-    return {"failure": {"what": expected.what, "hint": expected.hint, "kind": expected.kind}}
+
+
+def _told(failure: Failure) -> dict[str, Any]:
+    return {"failure": {"what": failure.what, "hint": failure.hint, "kind": failure.kind}}
 
 
 def _without_secrets(layout: Layout, text: str) -> str:
@@ -184,12 +207,14 @@ PROGRESS = frozenset({"install", "run", "migrate", "take_back"})
 def perform(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) -> Any:
     """Call one operation.
 
-    :raises Failure: there is none of that name, or it failed.
+    :raises Failure: there is none of that name, it takes other arguments, or it failed.
     """
     if name not in OPERATIONS:
         raise Failure(f"the host program knows no operation {name!r}")
     module, _, function = OPERATIONS[name].partition(".")
     operation: Callable[..., Any] = getattr(importlib.import_module("." + module, __package__), function)
+    shapes.assert_call(name, operation, arguments)
+    layout.assert_plain()
     if name in PAYLOAD:
         arguments = {**arguments, "stream": wire.stream}
     if name in PROGRESS:

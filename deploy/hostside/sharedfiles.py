@@ -50,7 +50,9 @@ def put(
     :param expect: the fingerprint that the file must have (or ``missing``); None where it may have any.
     :returns: ``changed``: whether there was anything to do.
     """
-    data = base64.b64decode(content)
+    data = _decoded(content)
+    if mode is not None and not 0 <= mode <= 0o777:
+        raise Failure(f"{mode:o} is no mode of a file", kind="refused")
     if not os.path.isdir(layout.path("shared")):
         raise Failure(f"there is no {layout.path('shared')}", "run fab setup first", "unprepared")
     path = _path(layout, name)
@@ -65,7 +67,8 @@ def put(
         owned = former is not None and former.st_uid == os.getuid()
         if former and owned and found == fingerprint(salt, data) and stat.S_IMODE(former.st_mode) == wanted:
             return {"changed": False}
-        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        if "/" in name:
+            disk.make_directories(layout.path("shared"), os.path.dirname(name))
         _replace(layout, path, data, wanted, former.st_gid if former and mode is None else -1)
     return {"changed": True}
 
@@ -106,9 +109,24 @@ def _replace(layout: Layout, path: str, data: bytes, mode: int, group: int) -> N
     disk.sync_directory(directory)
 
 
+def _decoded(content: str) -> bytes:
+    try:
+        return base64.b64decode(content, validate=True)
+    except ValueError:
+        raise Failure("the content of the file cannot be read", kind="refused") from None
+
+
 def _path(layout: Layout, name: str) -> str:
-    if os.path.isabs(name) or not name or ".." in name.split("/"):
-        raise Failure(f"{name!r} is no path inside shared", kind="refused")
+    """
+    :raises Failure: it is not inside `shared/`, or a link is on the way to it, which the application may have made.
+    """
+    if {"..", ".", ""} & set(name.split("/")):
+        raise Failure(f"{name!a} is no path inside shared", kind="refused")
+    parts = name.split("/")
+    for count in range(1, len(parts)):
+        above = layout.path("shared", *parts[:count])
+        if disk.kind(above) == stat.S_IFLNK:
+            raise Failure(f"{above} is a link to {os.readlink(above)}", "change what it leads to by hand", "refused")
     return layout.path("shared", name)
 
 
@@ -127,5 +145,5 @@ def _fingerprint(path: str, salt: str) -> str:
 
 
 def _read(path: str) -> bytes:
-    with open(path, "rb") as stream:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
         return stream.read()

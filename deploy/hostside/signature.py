@@ -103,7 +103,9 @@ def check(layout: Layout, digest: str, lock: str, manifest: str, signature: str)
     import tempfile
 
     content = statement(digest, lock, manifest)
-    with tempfile.NamedTemporaryFile("w", suffix=".sig") as stream:
+    # Not where others may write, who could exchange it; swept like all that is unfinished there.
+    place, ending = layout.path(".deploy"), f".{os.getpid()}"
+    with tempfile.NamedTemporaryFile("w", dir=place, prefix=f"{disk.PARTIAL}signature-", suffix=ending) as stream:
         stream.write(signature)
         stream.flush()
         fits = _ssh_keygen(["check-novalidate", "-n", NAMESPACE, "-s", stream.name], content)

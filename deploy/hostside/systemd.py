@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import Any
 
 from .layout import Layout
+from .shapes import Service
 
 
 def show(unit: str, *properties: str, of_user: bool = False) -> dict[str, str]:
@@ -41,14 +41,14 @@ def states(sockets: list[str], *, of_user: bool) -> dict[str, str]:
     return {name: show(name, "ActiveState", of_user=of_user).get("ActiveState", "") for name in sockets}
 
 
-def sockets(layout: Layout, service: dict[str, Any]) -> dict[str, str]:
+def sockets(layout: Layout, service: Service) -> dict[str, str]:
     """The sockets that start a service's unit, and the ActiveState of each."""
     of_user = bool(service.get("user"))
     found = show(service["unit"], "TriggeredBy", of_user=of_user)
     return states(sockets_in(found.get("TriggeredBy", "")), of_user=of_user)
 
 
-def doubts(layout: Layout, service: dict[str, Any]) -> list[str]:
+def doubts(layout: Layout, service: Service) -> list[str]:
     """What of a unit's sockets would lose connections while the unit is restarted, one sentence each."""
     if service["manager"] != "systemd":
         return []

@@ -14,7 +14,11 @@ import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from . import shapes
 from .failure import Failure
+
+LARGEST = 1 << 28
+"""Bytes that the list of a tree's entries may have."""
 
 SHORT = 24
 """Hexadecimal digits of a hash that tell two files apart."""
@@ -106,8 +110,18 @@ def pack(entries: Iterable[Entry]) -> str:
 
 
 def unpack(text: str) -> list[Entry]:
-    """The entries of :func:`pack`, with hashes of :data:`SHORT` digits."""
-    return [Entry(*row) for row in json.loads(zlib.decompress(base64.b85decode(text)))]
+    """The entries of :func:`pack`, with hashes of :data:`SHORT` digits.
+
+    :raises Failure: it is none that :func:`pack` makes.
+    """
+    try:
+        packed = zlib.decompressobj()
+        rows = json.loads(packed.decompress(base64.b85decode(text), LARGEST))
+    except (ValueError, RecursionError, zlib.error) as error:
+        raise Failure(f"the list of files cannot be read: {error}", kind="refused") from None
+    if wrong := shapes.misfit(rows, "list[tuple[str, str, str]]"):
+        raise Failure(f"the list of files cannot be read: it{wrong}", kind="refused")
+    return [Entry(*row) for row in rows]
 
 
 def digest(entries: Iterable[Entry]) -> str:

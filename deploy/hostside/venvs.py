@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import venv
 from collections.abc import Sequence
@@ -19,8 +20,11 @@ def path(base: str, name: str) -> str:
 
 
 def exists(base: str, name: str) -> bool:
-    """Whether the venv is there and complete."""
-    return os.path.isfile(os.path.join(path(base, name), MARKER))
+    """Whether the venv is there and complete.
+
+    :raises OSError: that cannot be looked at.
+    """
+    return disk.is_directory(path(base, name)) and disk.kind(os.path.join(path(base, name), MARKER)) == stat.S_IFREG
 
 
 def make(base: str, name: str, wheels: Sequence[Stored]) -> str:
@@ -72,7 +76,7 @@ def holders(base: str, sha256: str) -> list[str]:
 def _inventory(base: str) -> dict[str, list[str]]:
     found = {}
     for name in disk.finished(os.path.join(base, "venvs")):
-        document = disk.read_json(os.path.join(path(base, name), MARKER))
+        document = disk.read_json(os.path.join(path(base, name), MARKER), "Venv")
         if document is not None:
             found[name] = document["wheels"]
     return found

@@ -8,13 +8,14 @@ from typing import Any
 from . import commands, processes
 from . import health as health_questions
 from .layout import Layout
+from .shapes import Health, Service
 
 
 def verify(
     layout: Layout,
     identifier: str,
-    health: dict[str, Any] | None,
-    service: dict[str, Any] | None,
+    health: Health | None,
+    service: Service | None,
     timeout: float,
 ) -> dict[str, Any]:
     """Wait until the application is healthy and its processes run *identifier*.

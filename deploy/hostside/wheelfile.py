@@ -44,6 +44,15 @@ def project_name(text: str) -> str:
     return re.sub(r"[-_.]+", "-", text.split("-")[0]).lower()
 
 
+def stays_inside(name: str) -> bool:
+    """Whether *name* is a path below where it is unpacked, on every system, and can be written on this one."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return not ("\\" in name or "\0" in name or {"..", ".", ""} & set(name.split("/")))
+
+
 def library_path(data: str, name: str) -> str:
     """Where a file of a wheel goes below purelib or platlib, '' where it goes elsewhere.
 
@@ -102,7 +111,7 @@ class WheelFile:
         directories: set[str] = set()
         for info in self._members:
             name = info.filename
-            if name.startswith("/") or "\\" in name or "\0" in name or {"..", ".", ""} & set(name.split("/")):
+            if not stays_inside(name):
                 raise self._corrupt(f"holds a path that leaves the venv: {name!r}")
             if stat.S_ISLNK(info.external_attr >> 16):
                 raise self._corrupt(f"holds a symbolic link: {name}")

@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from . import bytecode, disk, workers
-from .entrypoints import EntryPoint
+from . import bytecode, disk, shapes, workers
+from .entrypoints import EntryPoint, is_command
 from .failure import Failure
-from .wheelfile import Member, WheelFile, is_as_recorded, library_path, write
+from .shapes import Known
+from .wheelfile import Member, WheelFile, is_as_recorded, library_path, stays_inside, write
 
 SCHEMA = 2
 VERIFIED_AT_ONCE = 400
@@ -68,13 +70,22 @@ class Stored(NamedTuple):
         return found
 
 
+def is_hash(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{64}", text) is not None
+
+
 def folder(base: str, sha256: str) -> str:
+    """
+    :raises Failure: no wheel has that hash.
+    """
+    if not is_hash(sha256):
+        raise Failure(f"{sha256!a} is the hash of no wheel", kind="refused")
     return os.path.join(base, "wheels", sha256)
 
 
-def missing(base: str, wheels: Sequence[dict[str, Any]]) -> list[str]:
+def missing(base: str, wheels: Sequence[Known]) -> list[str]:
     """The SHA-256 of those of *wheels* that are not in the store."""
-    return [wheel["sha256"] for wheel in wheels if _read(folder(base, wheel["sha256"]), "wheel.json") is None]
+    return [wheel["sha256"] for wheel in wheels if _document(folder(base, wheel["sha256"])) is None]
 
 
 def unpack(path: str, filename: str, partial: str) -> list[tuple[str, str, int]]:
@@ -135,12 +146,28 @@ def open_stored(base: str, sha256: str) -> Stored:
     :raises Failure: kind ``corrupt``; it is not there, or what is there is not what was written.
     """
     place = folder(base, sha256)
-    document = _read(place, "wheel.json")
+    document = _document(place)
     if document is None:
         raise Failure(f"wheel {sha256} is not in the store, or is damaged there", "deploy again", "corrupt")
     document["files"] = [File(*row) for row in document["files"]]
     document["entry_points"] = [EntryPoint(*row) for row in document["entry_points"]]
-    return Stored(sha256=sha256, tree=os.path.join(place, "tree"), bytecode=_read(place, _bytecode_file()), **document)
+    compiled = _read(place, _bytecode_file(), "dict[str, str]")
+    if compiled is not None and not all(map(stays_inside, compiled)):
+        compiled = None
+    return Stored(sha256=sha256, tree=os.path.join(place, "tree"), bytecode=compiled, **document)
+
+
+def _document(place: str) -> Any:
+    """What `wheel.json` says; None where it is damaged, or names something outside."""
+    if not disk.is_directory(place) or not disk.is_directory(os.path.join(place, "tree")):
+        return None
+    document = _read(place, "wheel.json", "Stored")
+    if document is None:
+        return None
+    places = [document["dist_info"], *(file[0] for file in document["files"])]
+    if not all(map(stays_inside, places)) or not all(is_command(entry[0]) for entry in document["entry_points"]):
+        return None
+    return {key: document[key] for key in shapes.Stored.__annotations__}
 
 
 def _bytecode_file() -> str:
@@ -155,16 +182,17 @@ def _write(place: str, name: str, value: Any) -> None:
     write(path, text.encode())
 
 
-def _read(place: str, name: str) -> Any:
-    """A document, None where it is not there, not whole, or of another schema."""
+def _read(place: str, name: str, shape: str) -> Any:
+    """A document, None where it is not there, not whole, or of another schema or shape."""
     try:
-        with open(os.path.join(place, name), encoding="utf-8") as stream:
+        with open(disk.open_own(os.path.join(place, name), os.O_RDONLY), encoding="utf-8") as stream:
             document = json.load(stream)
-        if document["schema"] == SCHEMA and document["seal"] == _seal(document["value"]):
-            return document["value"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        pass
-    return None
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError, Failure):
+        return None
+    if shapes.misfit(document, "Sealed") or document["schema"] != SCHEMA:
+        return None
+    value = document["value"]
+    return value if document["seal"] == _seal(value) and not shapes.misfit(value, shape) else None
 
 
 def _seal(value: Any) -> str:

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from . import disk
 from .failure import Failure
 
 Task = list[Any]
@@ -117,6 +116,8 @@ class _Worker:
         answer = json.loads(line)
         if "failure" in answer:
             raise Failure(**answer["failure"])
+        if "error" in answer:
+            raise OSError(*answer["error"])
         if "crash" in answer:
             raise RuntimeError(answer["crash"])
         return answer["result"]
@@ -139,14 +140,14 @@ def _outcome(task: Callable[..., Any], arguments: list[Any]) -> dict[str, Any]:
     try:
         return {"result": task(*arguments)}
     except Failure as failure:
-        expected = failure
+        return {"failure": {"what": failure.what, "hint": failure.hint, "kind": failure.kind}}
     except OSError as error:
-        expected = disk.explain(error)
+        path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None
+        return {"error": [error.errno, error.strerror or str(error), path]}
     except Exception:
         import traceback
 
         return {"crash": traceback.format_exc()}
-    return {"failure": {"what": expected.what, "hint": expected.hint, "kind": expected.kind}}
 
 
 _parent = 0

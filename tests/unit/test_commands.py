@@ -107,7 +107,7 @@ def test_a_person_sees_the_same_environment_by_hand(layout: Layout) -> None:
 
 
 def test_a_defect_of_the_host_program_quotes_no_value(layout: Layout, mocker: Any) -> None:
-    mocker.patch("deploy.hostside.layout.summary", side_effect=ValueError("what is hush hush?"))
+    mocker.patch("deploy.hostside.layout.summary", autospec=True, side_effect=ValueError("what is hush hush?"))
     outcome = server.attempt("records", layout, mocker.Mock(), {})
     assert "ValueError: what is ***?" in outcome["crash"]
 

@@ -40,7 +40,10 @@ class Loaded:
         """What it says to one request; the program comes behind it, and is not looked at where it is known."""
         content = program().content
         request = json.dumps({"base": str(self.base), "ops": operations}).encode() + b"\n"
-        known = self.kept.exists() and hashlib.sha256(self.kept.read_bytes()).hexdigest() == program().sha256
+        folder = self.folder
+        private = not folder.is_symlink() and not (folder.exists() and folder.stat().st_mode & 0o022)
+        there = private and self.kept.exists()
+        known = there and hashlib.sha256(self.kept.read_bytes()).hexdigest() == program().sha256
         sent = request if known else request + b"program %d\n" % len(content) + content
         done = subprocess.run(program().command(PYTHON, str(self.folder)), input=sent, capture_output=True, check=False)
         assert not done.stderr, done.stderr.decode()
@@ -116,3 +119,32 @@ def test_cleaning_up_forgets_other_versions_and_what_other_interpreters_made(kep
 def put(path: Path, made: dict[str, Any]) -> None:
     data = marshal.dumps(made)
     path.write_bytes(hashlib.sha256(data).digest() + data)
+
+
+def test_where_nothing_is_to_be_kept_nothing_is(kept: Loaded) -> None:
+    before = sorted(kept.folder.iterdir())
+    content = program().content
+    request = json.dumps({"base": str(kept.base), "ops": [["records", {}]]}).encode() + b"\n"
+    command = program().command(PYTHON, "")
+    sent = request + b"program %d\n" % len(content) + content
+    done = subprocess.run(command, input=sent, capture_output=True, check=True)
+    assert json.loads(done.stdout.splitlines()[0]) == {"known": 0}
+    assert json.loads(done.stdout.splitlines()[1])["result"]["live"] == ""
+    assert sorted(kept.folder.iterdir()) == before
+
+
+def test_nothing_is_taken_from_or_kept_in_a_directory_that_others_may_write_to(kept: Loaded) -> None:
+    kept.folder.chmod(0o777)
+    kept.made.write_bytes(b"theirs")
+    assert kept.run(("records", {}))[0] == {"known": 0}
+    assert kept.made.read_bytes() == b"theirs"
+
+
+def test_nothing_is_taken_from_or_kept_behind_a_link(kept: Loaded, tmp_path: Path) -> None:
+    elsewhere = kept.folder.rename(tmp_path / "elsewhere")
+    kept.folder.symlink_to(elsewhere)
+    before = [(path.name, path.stat().st_mtime_ns) for path in sorted(elsewhere.iterdir())]
+    known, answer = kept.run(("records", {}))
+    assert known == {"known": 0}
+    assert "is a link" in answer["failure"]["what"]
+    assert [(path.name, path.stat().st_mtime_ns) for path in sorted(elsewhere.iterdir())] == before
