@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from ..errors import DeployError, Locked
+from ..errors import CheckFailed, DeployError, Locked, as_kind
 from ..host.connection import Host
 from ..host.session import HostFailure, Operations, Session
 
@@ -81,10 +81,13 @@ class DeployLock:
         """Look before something is migrated or switched: a laptop that slept may have lost the lock without noticing.
 
         :raises Locked: it is not ours any more.
+        :raises CheckFailed: the host cannot write it down.
         """
         try:
             self._primary.call("extend", token=self._token, expiry=self._expiry_s)
         except HostFailure as failure:
+            if failure.kind != "lost":
+                raise as_kind(CheckFailed, failure) from None
             hint = "nothing that serves was touched; deploy again"
             raise Locked(failure.what, where=failure.where, hint=hint) from None
 
@@ -102,7 +105,7 @@ class DeployLock:
                     prepared = True
                     continue
                 if failure.kind != "locked":
-                    raise
+                    raise as_kind(CheckFailed, failure) from None
                 if deadline is None:
                     deadline = time.monotonic() + self._wait_s
                     if self._wait_s:
@@ -124,8 +127,10 @@ class DeployLock:
                     if session is None or session.closed:
                         session = self._primary.new_session()
                     session.batch([("extend", {"token": self._token, "expiry": self._expiry_s})])
-            except HostFailure:
-                return  # lost; it is told by assert_held()
+            except HostFailure as failure:
+                if failure.kind == "lost":
+                    return  # it is told by assert_held()
+                # Its disk may be full, and have room again before the lock expires.
             except DeployError:
                 session = None  # a lost connection is the deploy's own to report
 

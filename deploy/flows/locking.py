@@ -7,7 +7,7 @@ import secrets
 
 from fabric import Config
 
-from ..errors import Locked
+from ..errors import CheckFailed, DeployError, Locked, as_kind
 from ..fleet.lock import whoami
 from ..host.session import HostFailure
 from .preparing import prepare
@@ -18,6 +18,7 @@ def lock(config: Config, options: Options, message: str) -> None:
     """Take the deploy lock of the stage and keep it until ``fab unlock``.
 
     :raises Locked: somebody has it.
+    :raises CheckFailed: the host cannot write it down.
     """
     with opened(config, options) as run:
         if options.dry:
@@ -28,7 +29,7 @@ def lock(config: Config, options: Options, message: str) -> None:
         try:
             run.primary.call("lock", token=secrets.token_hex(16), owner=owner, expiry=0)
         except HostFailure as failure:
-            raise Locked(failure.what, where=failure.where, hint=failure.hint) from None
+            raise _kind(failure) from None
         run.report.say(f"{run.stage} is locked; {run.fab('unlock')} lets go of it")
 
 
@@ -36,6 +37,7 @@ def unlock(config: Config, options: Options, *, force: bool) -> None:
     """Let go of a deploy lock: one's own, or anybody's with *force*.
 
     :raises Locked: it is somebody else's.
+    :raises CheckFailed: it cannot be looked at or removed.
     """
     with opened(config, options) as run:
         if options.dry:
@@ -48,6 +50,10 @@ def unlock(config: Config, options: Options, *, force: bool) -> None:
             if failure.kind == "unprepared":
                 answer = {"held": None}
             else:
-                raise Locked(failure.what, where=failure.where, hint=failure.hint) from None
+                raise _kind(failure) from None
         held = answer["held"]
         run.report.say(f"unlocked; {held.replace('is held', 'was held')}" if held else f"{run.stage} was not locked")
+
+
+def _kind(failure: HostFailure) -> DeployError:
+    return as_kind(Locked if failure.kind == "locked" else CheckFailed, failure)

@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import CheckFailed, by_host
+from ..errors import CheckFailed, as_kind, by_host
 from ..fleet import parallel
 from ..host.connection import Host
+from ..host.session import HostFailure
 from ..service import manager, unitfiles
 from . import fitting, matching, reaching, signing
 from .run import Run
@@ -21,13 +22,17 @@ def probe(run: Run, also: Sequence[str] = ()) -> None:
     """Ask every host of the run what it is and what lies on it; read-only, in parallel.
 
     :param also: questions that take longer (``libraries``, ``openssh``, ``sudo``): see :mod:`deploy.hostside.probe`.
+    :raises CheckFailed: a host could not look.
     """
 
     def ask(host: Host) -> dict[str, Any]:
         with run.report.step("probe", host.name):
             if host in run.found:
                 return run.found.pop(host)
-            return run.heard(host.batch(run.questions(host, also)))
+            try:
+                return run.heard(host.batch(run.questions(host, also)))
+            except HostFailure as failure:
+                raise as_kind(CheckFailed, failure) from None
 
     run.facts, failures = parallel.attempt(run.hosts, ask)
     reaching.leave_out(run, failures)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import failing
 import steps
 
 GRACE_S = 30.0
@@ -91,7 +92,11 @@ def _host(order: dict[str, Any], channels: socket.socket) -> None:
     if "started" in order:
         _start_again(order["started"], order["boot_id"])
     # The disk of this host is the harness's to lose: nothing has to reach a real one.
-    synced = _arm(order) if "log" in order else lambda *words: None
+    synced: Callable[..., None] = lambda *words: None
+    if "trouble" in order:
+        failing.arm(order)
+    elif "log" in order:
+        synced = _arm(order)
     _watch_syncs(synced)
     while received := _receive(channels):
         request, (both, errors) = received

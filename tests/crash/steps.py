@@ -28,6 +28,9 @@ EVENTS: dict[str, tuple[tuple[int, int], ...]] = {
     "os.setxattr": ((0, -1),),
     "open": ((0, -1),),
 }
+NEW = "new"
+READING = ("read", "list", "stat", "readlink")
+"""The verbs of calls that change nothing; :func:`watch` does not tell of them, :mod:`failing` does."""
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
