@@ -43,6 +43,8 @@ def states(sockets: list[str], *, of_user: bool) -> dict[str, str]:
 
 def sockets(layout: Layout, service: Service) -> dict[str, str]:
     """The sockets that start a service's unit, and the ActiveState of each."""
+    if service["manager"] != "systemd":
+        return {}
     of_user = bool(service.get("user"))
     found = show(service["unit"], "TriggeredBy", of_user=of_user)
     return states(sockets_in(found.get("TriggeredBy", "")), of_user=of_user)
