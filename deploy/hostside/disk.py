@@ -81,7 +81,7 @@ def write_atomically(
 
 
 def write_json(path: str, value: Any, mode: int = 0o644, then: Callable[[], None] = lambda: None) -> None:
-    write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n", mode, then)
+    write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n", mode, then=then)
 
 
 def read_json(path: str, shape: str = "Any") -> Any:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from . import commands, processes
 from .health import judged
 from .layout import Layout
+from .shapes import Service
 
 SETTLE_S = 3.0
 """How long a new one that cannot be asked by itself has to stay as it is."""
@@ -38,7 +39,7 @@ def verify(
     :returns: ``healthy``, ``last``, ``verdict`` and ``detail`` as :func:`verify.verify`.
     """
     deadline = time.monotonic() + timeout
-    service = {"manager": "signal", "pidfile": pidfile}
+    service: Service = {"manager": "signal", "pidfile": pidfile}
     answer = processes.prove(layout, service, identifier, timeout)
     if answer["verdict"] not in ("proven", "unknown"):
         return {"healthy": True, "last": "", **answer}
@@ -49,7 +50,7 @@ def verify(
 
 
 def _wait(
-    layout: Layout, service: dict[str, Any], former: int, health: dict[str, Any] | None, deadline: float
+    layout: Layout, service: Service, former: int, health: dict[str, Any] | None, deadline: float
 ) -> dict[str, Any]:
     last, since, known = _TAKEN_BY_OTHERS, time.monotonic(), [0]
     while True:

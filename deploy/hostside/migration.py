@@ -77,36 +77,55 @@ def _needed(document: Document, reference: str, changed: Sequence[str], lacking:
 
 
 def run(
-    layout: Layout, identifier: str, head: str, by: str, progress: Callable[[str], None], **command: Any
+    layout: Layout,
+    identifier: str,
+    head: str,
+    by: str,
+    progress: Callable[[str], None],
+    command: str,
+    env: Mapping[str, str],
+    timeout: float | None,
 ) -> dict[str, Any]:
     """Migrate in a release; how it ends is written down, also where nobody waits for it.
 
     :param head: the command that tells the schema's heads, '' for none.
-    :param command: ``command``, ``env`` and ``timeout`` as :func:`commands.run` has them.
+    :param command: with *env* and *timeout* as :func:`commands.run` has them.
     :returns: as :func:`commands.run`; ``heads`` and ``problem`` as :func:`ask`; ``state`` as :func:`summary`.
     :raises Failure: kind ``migrating``; one is running already.
     """
+
+    given = {"command": command, "env": env, "timeout": timeout}
 
     def settle(document: Document, well: bool, heads: Heads | None) -> None:
         document.note(identifier, state="done" if well else "failed", of=identifier, heads=heads if well else None)
         document.schema_is(identifier, heads)
 
     with alone(layout, f"the migration of release {identifier}", by) as guard:
-        ended = _written_down(layout, identifier, "migrate", guard, settle, head, by, progress, command)
+        ended = _written_down(layout, identifier, "migrate", guard, settle, head, by, progress, given)
     return {**ended, "state": summary(layout)}
 
 
 def take_back(
-    layout: Layout, identifier: str, target: str, head: str, by: str, progress: Callable[[str], None], **command: Any
+    layout: Layout,
+    identifier: str,
+    target: str,
+    head: str,
+    by: str,
+    progress: Callable[[str], None],
+    command: str,
+    env: Mapping[str, str],
+    timeout: float | None,
 ) -> dict[str, Any]:
     """Bring the schema back to what it was when *target* had migrated, in the newer release; else as :func:`run`."""
+
+    given = {"command": command, "env": env, "timeout": timeout}
 
     def settle(document: Document, well: bool, heads: Heads | None) -> None:
         document.note(identifier, state="undone" if well else "failed", heads=None)
         document.schema_is(document.of(target).get("of", target) if well else identifier, heads)
 
     with alone(layout, f"the downgrade in release {identifier}", by) as guard:
-        ended = _written_down(layout, identifier, "downgrade", guard, settle, head, by, progress, command)
+        ended = _written_down(layout, identifier, "downgrade", guard, settle, head, by, progress, given)
     return {**ended, "state": summary(layout)}
 
 

@@ -193,6 +193,10 @@ class Repository(TypedDict):
     size: int
 
 
+_CLASSES = {name: kind for name, kind in globals().items() if hasattr(kind, "__required_keys__")}
+"""Names that are none of these say nothing: ``Any``, and what a module calls something for itself."""
+
+
 def assert_call(name: str, operation: Callable[..., Any], arguments: Any) -> None:
     """Refuse to call an operation with what it does not take.
 
@@ -240,7 +244,8 @@ def _misfit(value: Any, tree: Tree, where: str) -> str:
         return _of_list(value, name, inner, where)
     if name in _MAPPINGS:
         return _of_mapping(value, inner, where)
-    return "" if name == "Any" else _of_class(value, globals()[name], where)
+    kind = _CLASSES.get(name)
+    return _of_class(value, kind, where) if kind else ""
 
 
 def _unfit_text(value: str, where: str) -> str:

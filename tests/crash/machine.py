@@ -92,12 +92,10 @@ def _host(order: dict[str, Any], channels: socket.socket) -> None:
     if "started" in order:
         _start_again(order["started"], order["boot_id"])
     # The disk of this host is the harness's to lose: nothing has to reach a real one.
-    synced: Callable[..., None] = lambda *words: None
+    synced = _arm(order) if "log" in order and "trouble" not in order else lambda *words: None
+    _watch_syncs(synced)
     if "trouble" in order:
         failing.arm(order)
-    elif "log" in order:
-        synced = _arm(order)
-    _watch_syncs(synced)
     while received := _receive(channels):
         request, (both, errors) = received
         if os.fork() == 0:
