@@ -12,7 +12,7 @@ from ..fleet import parallel
 from ..fleet.batches import Batch
 from ..host.connection import Host
 from . import balancers
-from .balancers import Kind, Servers
+from .balancers import Kind, Remark, Servers
 from .naming import names
 from .proving import NotHealthy
 from .run import Run
@@ -241,7 +241,7 @@ class Balance:
         for balancer, what in left:
             report.warn(f"{what}; it is switched all the same", balancer)
 
-    def _swap(self, kind: Kind, back: Sequence[Host], taken: Sequence[Host], found: Found) -> list[tuple[str, str]]:
+    def _swap(self, kind: Kind, back: Sequence[Host], taken: Sequence[Host], found: Found) -> list[Remark]:
         self._returning.update(back)
         bad, left = kind.swap(self._told(kind, back, found), self._told(kind, taken, found))
         if bad:

@@ -109,7 +109,7 @@ def _by_hosts(run: Run, settings: Maintenance, text: str | None) -> None:
 
 def _by_balancer(run: Run, *, on: bool) -> None:
     kind = balancers.configured(run)
-    if not isinstance(kind, balancers.Closing):
+    if not isinstance(kind, balancers.Remote):
         raise DeployError("this balancer shows no page")  # the configuration was refused before
     noted = run.primary.call("noted_maintenance", file=NOTED)
     found = kind.look()

@@ -7,13 +7,11 @@ from ..run import Run
 from .command import CommandKind
 from .haproxy import HaproxyKind
 from .healthfile import HealthFileKind
-from .kinds import Kind, Server, Servers, Told
+from .kinds import Kind, Remark, Server, Servers, Told
 from .nginx import NginxKind
+from .remote import Remote
 
-Closing = HaproxyKind | NginxKind
-"""Balancers that show a page of their own where nobody is in balance."""
-
-__all__ = ["Closing", "Kind", "Server", "Servers", "Told", "configured"]
+__all__ = ["Kind", "Remark", "Remote", "Server", "Servers", "Told", "configured"]
 
 
 def configured(run: Run) -> Kind | None:

@@ -12,7 +12,7 @@ from ...host.connection import Host
 from .. import commands, here
 from ..run import Run
 from .hostwise import Hostwise, in_parallel
-from .kinds import Server, Servers, Told, one_after_another
+from .kinds import Remark, Server, Told
 
 T = TypeVar("T")
 
@@ -20,48 +20,23 @@ _STATES: dict[str, Literal["", "drain", "maint"]] = {"up": "", "down": "", "drai
 _NAME = "the balancer"
 
 
-class CommandKind:
-    """See :class:`deploy.flows.balancers.kinds.Kind`."""
+class CommandKind(Hostwise):
+    """By commands of the user's."""
 
     def __init__(self, run: Run, settings: BalancerCommand) -> None:
-        self._run = run
+        super().__init__(run, settings, _NAME, _NAME)
         self._settings = settings
-        self._servers = Hostwise(run, self._ask)
+        self.orders = settings.drain, settings.undrain
 
-    @property
-    def called(self) -> str:
-        return _NAME
-
-    @property
-    def orders(self) -> tuple[str, str]:
-        return self._settings.drain, self._settings.undrain
-
-    @property
-    def least(self) -> int:
-        return self._settings.min_available
-
-    def look(self, hosts: Sequence[Host]) -> dict[str, Servers]:
-        return {_NAME: self._servers.look(hosts)}
-
-    def find(self, host: Host, servers: Servers) -> list[str]:
-        return [host.name]
-
-    def drain(self, told: Told) -> list[tuple[str, str]]:
-        self._each(
-            self._servers.told(told.get(_NAME, ())), lambda host: self._execute(host, self._settings.drain, "drain")
-        )
+    def drain(self, told: Told) -> list[Remark]:
+        self._each(self._of(told), lambda host: self._execute(host, self._settings.drain, "drain"))
         return []
 
-    def undrain(self, told: Told, *, patient: bool) -> list[tuple[str, str]]:
-        self._each(
-            self._servers.told(told.get(_NAME, ())), lambda host: self._execute(host, self._settings.undrain, "undrain")
-        )
+    def undrain(self, told: Told, *, patient: bool) -> list[Remark]:
+        self._each(self._of(told), lambda host: self._execute(host, self._settings.undrain, "undrain"))
         return []
 
-    def swap(self, back: Told, out: Told) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        return one_after_another(self, back, out)
-
-    def _ask(self, hosts: Sequence[Host]) -> Mapping[Host, Server]:
+    def _ask_all(self, hosts: Sequence[Host]) -> Mapping[Host, Server]:
         if self._settings.where == "hosts":
             return in_parallel(hosts, self._status)
         return self._each(hosts, self._status)

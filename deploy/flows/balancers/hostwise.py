@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 
+from ...config import BalancerCommand, HealthFile
 from ...errors import ConnectionFailed, combine
 from ...fleet import parallel
 from ...host.connection import Host
 from ..run import Run
-from .kinds import Server
+from .kinds import Kind, Server, Servers, Told
 
 
-class Hostwise:
-    """Servers by the names of their hosts; of the stage's hosts that are not of the run, nothing bad is thought.
+class Hostwise(Kind):
+    """One balancer, whose servers have the names of their hosts.
 
-    :param ask: asks some hosts.
+    Of the stage's hosts that are not of the run, nothing bad is thought.
+
+    :param name: what the balancer is known by.
     """
 
-    def __init__(self, run: Run, ask: Callable[[Sequence[Host]], Mapping[Host, Server]]) -> None:
+    def __init__(self, run: Run, settings: HealthFile | BalancerCommand, called: str, name: str) -> None:
+        super().__init__(called, settings.min_available)
         self._run = run
-        self._ask = ask
+        self._name = name
         self._seen: dict[Host, Server] = {}
 
-    def look(self, hosts: Sequence[Host]) -> dict[str, Server]:
+    def look(self, hosts: Sequence[Host] = ()) -> dict[str, Servers]:
         """All servers; *hosts*, and those of which nothing is known, are asked now."""
         run = self._run
-        self._seen.update(self._ask([host for host in run.hosts if host in hosts or host not in self._seen]))
+        self._seen.update(self._ask_all([host for host in run.hosts if host in hosts or host not in self._seen]))
         others = [host for host in run.host_settings if host not in self._seen and host not in run.unreachable]
         return {
-            **{host.name: self._seen[host] for host in run.hosts},
-            **{host.name: Server(True, "", "not asked") for host in others},
+            self._name: {
+                **{host.name: self._seen[host] for host in run.hosts},
+                **{host.name: Server(True, "", "not asked") for host in others},
+            }
         }
 
-    def told(self, names: Iterable[str]) -> list[Host]:
-        """The hosts of these names, which are to be told of a change: what was known of them is no longer so."""
+    def find(self, host: Host, servers: Servers) -> list[str]:
+        return [host.name]
+
+    @abstractmethod
+    def _ask_all(self, hosts: Sequence[Host]) -> Mapping[Host, Server]:
+        """What *hosts* are at."""
+
+    def _of(self, told: Told) -> list[Host]:
+        """The hosts that are to be told of a change: what was known of them is no longer so."""
+        names = told.get(self._name, ())
         hosts = [host for host in self._run.hosts if host.name in names]
         for host in hosts:
             self._seen.pop(host, None)

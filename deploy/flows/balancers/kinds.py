@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from ...host.connection import Host
 
@@ -34,8 +35,11 @@ Servers = Mapping[str, Server]
 Told = Mapping[str, list[str]]
 """Whom a balancer is told of: its name, and its names for them."""
 
+Remark = tuple[str, str]
+"""A balancer, and in words what is the matter with one of its servers."""
 
-class Kind(Protocol):
+
+class Kind(ABC):
     """A kind of balancer, with its settings.
 
     :ivar called: what hosts are taken out of, in words.
@@ -43,50 +47,46 @@ class Kind(Protocol):
     :ivar least: as many servers must be up besides those that are taken out.
     """
 
-    @property
-    def called(self) -> str: ...
+    orders: tuple[str, str] = ("", "")
 
-    @property
-    def orders(self) -> tuple[str, str]: ...
+    def __init__(self, called: str, least: int) -> None:
+        self.called = called
+        self.least = least
 
-    @property
-    def least(self) -> int: ...
-
-    def look(self, hosts: Sequence[Host]) -> dict[str, Servers]:
+    @abstractmethod
+    def look(self, hosts: Sequence[Host] = ()) -> dict[str, Servers]:
         """What each balancer has, by the balancer's name; read-only.
 
         :param hosts: those that it is about now; what is told of others may be what they were at before.
-
         :raises DeployError: one does not answer.
         """
 
+    @abstractmethod
     def find(self, host: Host, servers: Servers) -> list[str]:
         """Which of *servers* are on *host*; none where the balancer does not know it."""
 
-    def drain(self, told: Told) -> list[tuple[str, str]]:
+    @abstractmethod
+    def drain(self, told: Told) -> list[Remark]:
         """Let servers get nothing new, and wait until what they have at hand is done.
 
-        :returns: of each that still has something after the configured time: the balancer, and what in words.
+        :returns: of each that still has something after the configured time.
         :raises DeployError: a balancer does not do it.
         """
 
-    def undrain(self, told: Told, *, patient: bool) -> list[tuple[str, str]]:
+    @abstractmethod
+    def undrain(self, told: Told, *, patient: bool) -> list[Remark]:
         """Let servers get new sessions again, and wait until the balancers find them well.
 
         :param patient: wait for the configured time; else not at all.
-        :returns: of each that is not found well by then: the balancer, and what it says of it.
+        :returns: of each that is not found well by then.
         :raises DeployError: a balancer does not do it.
         """
 
-    def swap(self, back: Told, out: Told) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        """:meth:`undrain` some and :meth:`drain` others, in one moment if it can be, once the former are well.
+    def swap(self, back: Told, out: Told) -> tuple[list[Remark], list[Remark]]:
+        """:meth:`undrain` some and :meth:`drain` others once the former are well: in one moment, where it can be.
 
         :returns: what these two return; a balancer that does not find one well has taken nobody out.
         :raises DeployError: a balancer does not do it.
         """
-
-
-def one_after_another(kind: Kind, back: Told, out: Told) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """:meth:`Kind.swap` of a kind that has nothing quicker."""
-    bad = kind.undrain(back, patient=True)
-    return bad, [] if bad else kind.drain(out)
+        bad = self.undrain(back, patient=True)
+        return bad, [] if bad else self.drain(out)

@@ -2,70 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from ...config import HostSettings, Nginx
 from ...host.connection import Host
 from ..run import Run
-from .kinds import Server, Servers, Told, one_after_another
-from .remote import Tellers
+from .kinds import Remark, Servers, Told
+from .remote import Remote
 
 
-class NginxKind:
-    """See :class:`deploy.flows.balancers.kinds.Kind`."""
+class NginxKind(Remote):
+    """By the file that names an upstream's servers."""
+
+    looking = "nginx_look"
 
     def __init__(self, run: Run, settings: Nginx) -> None:
-        self._run = run
-        self._settings = settings
-        self._tellers = Tellers(run, settings.hosts, settings.user, settings.python)
-        self._place: dict[str, Any] = {
+        place = {
             "file": settings.upstream_file, "upstream": settings.upstream, "pidfile": settings.pidfile,
             "program": settings.program,
         }  # fmt: skip
-
-    @property
-    def called(self) -> str:
-        return f"nginx's upstream {self._settings.upstream or self._settings.upstream_file}"
-
-    @property
-    def orders(self) -> tuple[str, str]:
-        return "", ""
-
-    @property
-    def least(self) -> int:
-        return self._settings.min_available
-
-    def look(self, hosts: Sequence[Host] = ()) -> dict[str, Servers]:
-        found = self._tellers.ask_all("nginx_look", **self._place)
-        return {name: {each: Server.of(told) for each, told in its.items()} for name, its in found.items()}
+        super().__init__(run, settings, f"nginx's upstream {settings.upstream or settings.upstream_file}", place)
+        self._settings = settings
 
     def find(self, host: Host, servers: Servers) -> list[str]:
         return addresses_of(self._run.host_settings[host], servers)
 
-    def drain(self, told: Told) -> list[tuple[str, str]]:
+    def drain(self, told: Told) -> list[Remark]:
         timeout = self._settings.drain_timeout
-        left = self._tellers.tell("nginx_drain", told, **self._place, timeout=timeout)
+        left = self._tell("nginx_drain", told, timeout=timeout)
         return [
             (balancer, f"after {timeout:g} s, {count} connections to {name} go on")
             for balancer, its in left.items()
             for name, count in its.items()
         ]
 
-    def undrain(self, told: Told, *, patient: bool) -> list[tuple[str, str]]:
-        self._tellers.tell("nginx_ready", told, **self._place)
+    def undrain(self, told: Told, *, patient: bool) -> list[Remark]:
+        self._tell("nginx_ready", told)
         return []
 
-    def swap(self, back: Told, out: Told) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-        return one_after_another(self, back, out)
-
     def close(self, told: Told) -> None:
-        """Take servers out; with none left, nginx answers by itself (502)."""
-        self._tellers.tell("nginx_close", told, **self._place)
+        self._tell("nginx_close", told)
 
     def open(self, former: Mapping[str, Mapping[str, str]]) -> None:
-        """Give back to each server what it was at; who was drained before is marked so still."""
-        self._tellers.tell("nginx_open", {balancer: list(its) for balancer, its in former.items()}, **self._place)
+        # Who was drained before is marked so still.
+        self._tell("nginx_open", {balancer: list(its) for balancer, its in former.items()})
 
 
 def addresses_of(settings: HostSettings, servers: Servers) -> list[str]:

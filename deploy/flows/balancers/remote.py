@@ -2,66 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...config import Haproxy, Nginx
 from ...errors import CheckFailed, as_kind
 from ...fleet import parallel
 from ...host.connection import Host
 from ...host.session import HostFailure
 from ..run import Run
+from .kinds import Kind, Server, Servers, Told
 
 
-class Tellers:
-    """Those who speak with the balancers of a run.
+class Remote(Kind):
+    """A kind of balancers that the host program speaks with; with nobody in balance they show a page of their own.
 
-    :param addresses: where the balancers are logged in to; none where the primary host speaks with one.
-    :param user: who speaks with them there; '' for the login user, or the deploy user of the primary host.
-    :param python: the interpreter there.
+    :param place: what the host program has to know of them, at each operation.
     """
 
-    def __init__(self, run: Run, addresses: list[str], user: str, python: str) -> None:
-        self._run = run
-        self._addresses = addresses
-        self._user = user
-        self._python = python
+    looking: str
+    """The operation that says what a balancer has."""
 
-    def ask_all(self, operation: str, **asked: Any) -> dict[str, Any]:
-        """What all of them say, by their names.
+    def __init__(self, run: Run, settings: Haproxy | Nginx, called: str, place: Mapping[str, Any]) -> None:
+        super().__init__(called, settings.min_available)
+        self._run = run
+        self._hosts = settings.hosts
+        self._user = settings.user
+        self._python = settings.python
+        self._place = place
+
+    def look(self, hosts: Sequence[Host] = ()) -> dict[str, Servers]:
+        answers = parallel.each(self._tellers(), lambda teller: self._ask(teller, self.looking))
+        return {
+            teller.name: {name: Server.of(told) for name, told in answer.items()} for teller, answer in answers.items()
+        }
+
+    @abstractmethod
+    def close(self, told: Told) -> None:
+        """Let servers get nothing at all; with none left, the balancer answers by itself.
+
+        :raises DeployError: a balancer does not do it.
+        """
+
+    @abstractmethod
+    def open(self, former: Mapping[str, Mapping[str, str]]) -> None:
+        """Give back to each server what it was at: `drain`, or '' for in balance.
+
+        :raises DeployError: a balancer does not do it.
+        """
+
+    def _tell(
+        self, operation: str, told: Mapping[str, Any], back: Mapping[str, Any] | None = None, **asked: Any
+    ) -> dict[str, Any]:
+        """What each balancer answers, by its name, that is told of servers, or of those that come *back* meanwhile.
 
         :raises ConnectionFailed: one cannot be reached.
         :raises CheckFailed: a balancer does not answer, or not as it should.
         """
-        answers = parallel.each(self._all(), lambda teller: self._ask(teller, operation, asked))
-        return {teller.name: answer for teller, answer in answers.items()}
-
-    def tell(
-        self, operation: str, told: Mapping[str, Any], back: Mapping[str, Any] | None = None, **asked: Any
-    ) -> dict[str, Any]:
-        """As :meth:`ask_all`, of each for the servers that it is told of, and for those that come *back* meanwhile.
-
-        Who is told of none is not asked.
-        """
         places = [told] if back is None else [told, back]
-        tellers = [teller for teller in self._all() if any(place.get(teller.name) for place in places)]
+        tellers = [teller for teller in self._tellers() if any(place.get(teller.name) for place in places)]
 
         def ask(teller: Host) -> Any:
             both = {} if back is None else {"back": back.get(teller.name, [])}
-            return self._ask(teller, operation, {**asked, **both, "servers": told.get(teller.name, [])})
+            return self._ask(teller, operation, **asked, **both, servers=told.get(teller.name, []))
 
         return {teller.name: answer for teller, answer in parallel.each(tellers, ask).items()}
 
-    def _ask(self, teller: Host, operation: str, asked: dict[str, Any]) -> Any:
+    def _ask(self, teller: Host, operation: str, **asked: Any) -> Any:
         try:
             with teller.lost_means_failed():
-                return teller.session(self._user).batch([(operation, asked)])[0]
+                return teller.session(self._user).batch([(operation, {**self._place, **asked})])[0]
         except HostFailure as failure:
             raise as_kind(CheckFailed, failure) from None
 
-    def _all(self) -> list[Host]:
+    def _tellers(self) -> list[Host]:
+        """Who speaks with the balancers: their own hosts, or the primary one."""
         run = self._run
-        for address in self._addresses:
+        for address in self._hosts:
             if address not in run.balancers:
                 run.balancers[address] = run.primary.beside(address, self._python)
                 run.closing.callback(run.balancers[address].close)
-        return [run.balancers[address] for address in self._addresses] or [run.primary]
+        return [run.balancers[address] for address in self._hosts] or [run.primary]
