@@ -49,10 +49,10 @@ class Wire:
                 wrong = f" is no JSON: {error}"
             if wrong:
                 raise Failure(f"a request is not understood: it{wrong}", kind="refused")
-            base = request["base"]
-            if not base.startswith("/") or ".." in base.split("/") or not base.strip("/"):
+            base, operations = request["base"], [(name, arguments) for name, arguments in request["ops"]]
+            if not _is_base(base) and (base or any(name not in BALANCERS for name, _ in operations)):
                 raise Failure(f"{base!a} is no base path", kind="refused")
-            yield Layout(base), [(name, arguments) for name, arguments in request["ops"]]
+            yield Layout(base), operations
 
     def send(self, **message: Any) -> None:
         with self._mutex:
@@ -113,6 +113,10 @@ def attempt(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) ->
         import traceback
 
         return {"crash": _without_secrets(layout, f"{name}: {traceback.format_exc()}")}
+
+
+def _is_base(path: str) -> bool:
+    return path.startswith("/") and ".." not in path.split("/") and bool(path.strip("/"))
 
 
 def _told(failure: Failure) -> dict[str, Any]:
@@ -199,6 +203,8 @@ OPERATIONS = {
 PAYLOAD = frozenset({"receive", "add_wheels"})
 """The operations that read more than their request from standard input."""
 
+BALANCERS = frozenset(name for name in OPERATIONS if name.startswith(("haproxy_", "nginx_")))
+"""The operations that need no base path: balancers run where nothing of an application lies."""
 
 PROGRESS = frozenset({"install", "run", "migrate", "take_back"})
 """The operations that tell what they are at."""
@@ -214,7 +220,8 @@ def perform(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) ->
     module, _, function = OPERATIONS[name].partition(".")
     operation: Callable[..., Any] = getattr(importlib.import_module("." + module, __package__), function)
     shapes.assert_call(name, operation, arguments)
-    layout.assert_plain()
+    if name not in BALANCERS:
+        layout.assert_plain()
     if name in PAYLOAD:
         arguments = {**arguments, "stream": wire.stream}
     if name in PROGRESS:

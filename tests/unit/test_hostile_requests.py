@@ -191,6 +191,16 @@ def test_brackets_without_end_are_answered(world: World) -> None:
     assert "failure" in world.ask(b"[" * 200_000 + b"\n")[0]
 
 
+def test_without_a_base_path_balancers_are_spoken_with_and_nothing_else_is_done(world: World) -> None:
+    looking = ["haproxy_look", {"address": str(world.outside / "none.sock"), "backend": "web"}]
+    said = [
+        world.ask(json.dumps({"base": "", "ops": operations}).encode() + b"\n")[0]["failure"]["what"]
+        for operations in ([looking], [looking, ["records", {}]], [["records", {}]])
+    ]
+    assert said[0].startswith(f"haproxy's socket {world.outside}/none.sock does not answer")
+    assert said[1:] == ["'' is no base path"] * 2
+
+
 DOCUMENTS = {
     ".deploy/releases.json": "Records",
     ".deploy/lock.json": "Held",
