@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import ConnectionFailed, DeployError, Interrupted, Locked, MigrationFailed, StagingFailed
+from ..errors import ConnectionFailed, DeployError, Interrupted, Locked, MigrationFailed, StagingFailed, as_kind
 from ..fleet import parallel
 from ..fleet.lock import whoami
 from ..host.connection import CommandResult, Host
@@ -140,7 +140,7 @@ def _needed(run: Run, release: str) -> bool:
     try:
         answer = host.batch([("decide_migration", asked)])[0]
     except HostFailure as failure:
-        raise _locked(failure) from None
+        raise _not_begun(failure) from None
     _remember(run, answer["state"])
     if answer["lacking"]:
         lacking = ", ".join(answer["lacking"])
@@ -184,7 +184,7 @@ def perform(
         raise
     for error in failures.values():
         if isinstance(error, HostFailure):
-            raise _locked(error) from None
+            raise _not_begun(error) from None
         if isinstance(error, ConnectionFailed):
             error.hint = f"if the migration had begun, {goes_on}"
         raise error
@@ -192,9 +192,10 @@ def perform(
     return ended
 
 
-def _locked(failure: HostFailure) -> DeployError:
+def _not_begun(failure: HostFailure) -> DeployError:
+    """Somebody else migrates, or the host cannot write down what it is at."""
     if failure.kind != "migrating":
-        return failure
+        return as_kind(MigrationFailed, failure)
     return Locked(failure.what, where=failure.where, hint=f"nothing was migrated by this run; {failure.hint}")
 
 

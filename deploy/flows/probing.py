@@ -77,7 +77,9 @@ def problems(run: Run, host: Host, facts: Mapping[str, Any]) -> list[str]:
         found.append(f"only {free} MiB are free for {host.base_path}; deploy.min_free_mb is {settings.min_free_mb}")
     if facts["free_inodes"] < MIN_FREE_INODES:
         found.append(f"only {facts['free_inodes']} inodes are free for {host.base_path}")
-    for path in base["unwritable"]:
+    if base["read_only"]:
+        found.append(f"the file system of {host.base_path} is read-only; look at the host's disk and its mount")
+    for path in () if base["read_only"] else base["unwritable"]:
         found.append(f"{facts['user']} may not write to {path}; fab setup mends it")
     for name in facts["shared_missing"]:
         found.append(f"{host.base_path}/shared/{name} is missing; {run.fab('shared.put')} FILE --as {name}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import DeployError, NotRolledBack, because, combine
 from ..fleet import parallel
 from ..host.connection import Host
+from ..host.session import HostFailure
 from .proving import look
 from .restarting import restart
 from .run import Run
@@ -60,7 +61,7 @@ def _one(run: Run, host: Host, release: str, reason: str, verdict: Verdict) -> b
         judged = ("judge", {"identifier": release, "verdict": verdict, "reason": reason})
         if records["live"] != release:
             if release in records["releases"]:
-                host.batch([judged])
+                _note(run, host, release, judged)
             return False
         former = _former(run, host, release) or records["rollback"]
         if not former:
@@ -75,6 +76,14 @@ def _one(run: Run, host: Host, release: str, reason: str, verdict: Verdict) -> b
         host.call("judge", identifier=former, verdict="good", reason="")
         step.outcome = f"back on {former}"
         return True
+
+
+def _note(run: Run, host: Host, release: str, judged: tuple[str, dict[str, Any]]) -> None:
+    """Record what became of a release that never served there: the former one serves on, whether that can be or not."""
+    try:
+        host.batch([judged])
+    except HostFailure as failure:
+        run.report.warn(f"it could not be recorded that {release} failed: {failure.what}", host.name)
 
 
 def _former(run: Run, host: Host, release: str) -> str:

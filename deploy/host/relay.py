@@ -73,6 +73,8 @@ class Relay:
                     self._serve(call)
                 except DeployError as error:
                     self.error = error
+                except (BrokenPipeError, ConnectionResetError):
+                    pass  # who was served has ended, and says himself why; a lost network is told otherwise
                 except (OSError, EOFError, ValueError, paramiko.SSHException) as error:
                     self.error = self._host.lost(error)
 

@@ -7,6 +7,7 @@ change happens under flock(2) on a guard file, so taking over an expired lock is
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -25,6 +26,8 @@ LockDocument = dict[str, Any]
 @contextmanager
 def _guarded(layout: Layout) -> Iterator[str]:
     if not os.access(layout.path(".deploy"), os.W_OK | os.X_OK):
+        if os.path.isdir(layout.base) and disk.is_read_only(layout.base):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), layout.path(".deploy"))
         raise Failure(f"{layout.base} is not set up", "run fab setup", "unprepared")
     descriptor = disk.open_own(layout.path(".deploy", "lock.guard"), os.O_RDWR | os.O_CREAT)
     try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from . import (
     deploylock,
+    disk,
     drained,
     interpreter,
     maintenance,
@@ -93,6 +94,17 @@ def ask(layout: Layout, also: Sequence[str]) -> dict[str, Any]:
     return {name: questions.QUESTIONS[name](layout) for name in also}
 
 
+def explain(layout: Layout, path: str, number: int) -> None:
+    """Say what an error means that another program met on this host.
+
+    :param number: what this host's system calls it.
+    :raises Failure: always.
+    """
+    if not 0 < number < 1 << 12:
+        raise Failure(f"the system knows no error {number}", kind="refused")
+    raise disk.explain(OSError(number, os.strerror(number), path))
+
+
 def _units(services: Sequence[Service]) -> dict[str, list[str]]:
     """Of the services' units, those that systemd does not know, and those that sockets start."""
     found: dict[str, list[str]] = {"units_missing": [], "units_with_sockets": []}
@@ -123,6 +135,7 @@ def _base(layout: Layout, nearest: str) -> dict[str, Any]:
         "unwritable": unwritable,
         "foreign": foreign,
         "loose": loose,
+        "read_only": disk.is_read_only(nearest),
         "creatable": os.access(nearest, os.W_OK | os.X_OK),
     }
 

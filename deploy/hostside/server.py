@@ -138,6 +138,7 @@ def _without_secrets(layout: Layout, text: str) -> str:
 OPERATIONS = {
     "probe": "probe.look",
     "ask": "probe.ask",
+    "explain": "probe.explain",
     "setup": "setup.make",
     "put_signers": "signature.put",
     "lock": "deploylock.acquire",

@@ -67,6 +67,7 @@ def push(
     """Fill *destination* on *host*; the bytes that were sent.
 
     :param only: the paths that are known to be lacking there; all when None.
+    :raises HostFailure: the host could not write something: its disk is full, or the like.
     :raises StagingFailed: rsync failed; with its last lines.
     """
     wanted = [item.path for item in snapshot.entries] if only is None else only
@@ -86,6 +87,14 @@ def push(
                 raise rides.error
             # A file that vanishes while we look (24) is found by the digest.
             if result.returncode != 24:
-                said = result.stderr.decode(errors="replace")
+                said = os.fsdecode(result.stderr)
+                if found := _refused_by_host(said, destination):
+                    host.call("explain", path=found["path"], number=int(found["errno"]))
                 raise StagingFailed(f"rsync failed (exit {result.returncode})", where=host.name, output=said)
         return rides.sent
+
+
+def _refused_by_host(said: str, destination: str) -> re.Match[str] | None:
+    """The first line of rsync's that tells what the host's system said of a path below *destination*."""
+    path = rf'"(?P<path>{re.escape(destination)}(?:/[^"]*)?)"'
+    return re.search(rf"^rsync: .*{path}.*: .* \((?P<errno>\d+)\)$", said, re.MULTILINE)
