@@ -67,7 +67,7 @@ class Executor(fabric.Executor):  # type: ignore[misc]  # Fabric has no types
             raise _unfit(
                 f"two keys have one name in the environment, FABRIC_{name}; is one of them misspelt?"
             ) from None
-        except (UncastableEnvVar, ValueError) as error:
+        except (UncastableEnvVar, ValueError, TypeError, OverflowError) as error:
             names = ", ".join(sorted(name for name in os.environ if name.startswith("FABRIC_")))
             raise _unfit(f"a variable of the environment does not fit its key: {error}\n  set are: {names}") from None
         return super().execute(*tasks)

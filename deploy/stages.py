@@ -5,19 +5,14 @@ Light on purpose: this runs at each ``fab``, ``fab --list`` included.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from invoke import util
-
+from .documents import read
 from .errors import ConfigurationError
-
-# The parser that Fabric reads the same files with.
-_yaml: Any = util.yaml  # type: ignore[attr-defined]
 
 SUFFIXES = ("yaml", "yml", "json")
 EXECUTOR = "deploy.executor.Executor"
@@ -36,15 +31,37 @@ def stage_names() -> tuple[str, ...]:
     """The names under ``deploy.stages`` of the project's file and of the file given with ``-f``.
 
     :raises ConfigurationError: a file is not YAML or JSON, or `deploy` or `stages` is not a mapping, or a key is no
-        text. Fabric would end in a traceback on them. Or the file given with ``-f`` is not there: Fabric would go on.
+        text, or is a mapping where it is none elsewhere. Fabric would end in a traceback on them. Or the file given
+        with ``-f`` is not there: Fabric would go on.
     """
     names: dict[str, None] = {}
+    known = _known_to_fabric()
     for path in configuration_files():
         document = read(path)
+        _assert_mergeable(path, known, document)
         _assert_executor(path, _mapping(path, document, "tasks").get("executor_class", EXECUTOR))
         stages = _mapping(path, _mapping(path, document, "deploy"), "deploy.stages")
         names.update(dict.fromkeys(str(name) for name in stages))
     return tuple(names)
+
+
+def _known_to_fabric() -> dict[str, Any]:
+    """Fabric's own keys with their defaults, and those that our tasks bring."""
+    from fabric import Config
+
+    return {**Config.global_defaults(), "deploy": {"stage": None, "default_stage": None}}
+
+
+def _assert_mergeable(path: Path, known: dict[str, Any], document: Mapping[str, Any], above: str = "") -> None:
+    """Refuse a mapping where there is none already, and the other way round; what is new goes into *known*."""
+    for key, value in document.items():
+        if key in known and isinstance(known[key], dict) != isinstance(value, dict):
+            needed = "must be a mapping" if isinstance(known[key], dict) else "must not be a mapping"
+            raise ConfigurationError(f"{needed}, as it is by default or in another file", where=f"{path}: {above}{key}")
+        if isinstance(value, dict):
+            _assert_mergeable(path, known.setdefault(key, {}), value, f"{above}{key}.")
+        else:
+            known[key] = value
 
 
 def _assert_executor(path: Path, name: Any) -> None:
@@ -69,38 +86,6 @@ def configuration_files() -> Iterator[Path]:
         raise ConfigurationError("there is no such file", where=runtime, hint="it was given with -f (--config)")
     if not runtime.endswith(".py"):
         yield Path(runtime)
-
-
-def read(path: Path) -> Mapping[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        document = json.loads(text) if path.suffix == ".json" else _yaml.safe_load(text)
-    except (ValueError, _yaml.YAMLError, OSError) as error:
-        raise ConfigurationError(f"it cannot be read: {_problem(error)}", where=str(path)) from None
-    if document is not None and not isinstance(document, Mapping):
-        raise ConfigurationError("it must be a mapping with a section deploy:", where=str(path))
-    _only_text(path, document or {}, "")
-    return document or {}
-
-
-def _problem(error: Exception) -> str:
-    """What is wrong with a file, and where in it; not what stands there, as that may be a secret."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return " ".join(str(error).split())
-    said = ", ".join(filter(None, (error.context, error.problem)))  # type: ignore[attr-defined]
-    return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
-
-
-def _only_text(path: Path, mapping: Mapping[Any, Any], above: str) -> None:
-    for key, value in mapping.items():
-        if not isinstance(key, str):
-            raise ConfigurationError(
-                f"{above}{key} is read as {type(key).__name__}, and a key must be text; put it in quotes",
-                where=str(path),
-            )
-        if isinstance(value, Mapping):
-            _only_text(path, value, f"{above}{key}.")
 
 
 def _mapping(path: Path, parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from .basics import Model, absolute, address, on_host
+from .basics import Model, Seconds, absolute, address, on_host
 
 SERVER = r"^([A-Za-z0-9_.:\[\]-]*)$"
 """haproxy's own rule for names (https://docs.haproxy.org, "Proxies"), and addresses of nginx's servers."""
@@ -113,7 +113,7 @@ class HealthFile(_Balancer):
         gt=0,
         lt=65536,
     )
-    drain_timeout: float = Field(
+    drain_timeout: Seconds = Field(
         30, description="Seconds that these connections may take; then the host is switched all the same.", ge=0
     )
 
@@ -134,7 +134,7 @@ class BalancerCommand(_Balancer):
         description="Where the commands run: here, in the fabfile's directory; each on the host that it is about; or "
         "all on the primary one. There in the base path, as the deploy user.",
     )
-    timeout: float = Field(120, description="Seconds until one is ended and counts as failed.", gt=0)
+    timeout: Seconds = Field(120, description="Seconds until one is ended and counts as failed.", gt=0)
 
 
 Balancer = Annotated[Haproxy | Nginx | HealthFile | BalancerCommand, Field(discriminator="kind")]

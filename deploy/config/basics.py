@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 _HOST = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?P<host>\[[0-9A-Fa-f:.%a-z]+\]|[^@\s:\[\]]+)(?::(?P<port>\d{1,5}))?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -15,6 +16,11 @@ class Model(BaseModel):
     """A part of the configuration: unknown keys are refused, values are not changed after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# More than that no clock of a system call can count.
+Seconds = Annotated[float, Field(le=365 * 86400)]
+"""A time that somebody waits, a year at most."""
 
 
 def relative(path: str) -> str:

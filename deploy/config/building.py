@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from .basics import Model, relative
+from .basics import Model, Seconds, relative
 
 
 class Build(Model):
@@ -21,7 +21,7 @@ class Build(Model):
         description="What it makes: files, directories and globs, relative to the fabfile. They have to be there when "
         "it has ended, and they are part of the release whatever leaves them out of the source.",
     )
-    timeout: float | None = Field(None, description="Seconds until it is ended and counts as failed.", gt=0)
+    timeout: Seconds | None = Field(None, description="Seconds until it is ended and counts as failed.", gt=0)
 
     @field_validator("inputs")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..hooks import HERE_ONLY
-from .basics import Model
+from .basics import Model, Seconds
 
 
 class Hook(Model):
@@ -26,7 +26,7 @@ class Hook(Model):
     sudo: bool = Field(
         False, description="As root, by sudo; in the release's directory, but without its venv and `.env`."
     )
-    timeout: float = Field(600, description="Seconds until it is ended and counts as failed.", gt=0)
+    timeout: Seconds = Field(600, description="Seconds until it is ended and counts as failed.", gt=0)
 
     @model_validator(mode="after")
     def _on_hosts(self) -> Hook:

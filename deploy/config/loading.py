@@ -33,7 +33,7 @@ def load(section: Mapping[str, Any], stage: str, file: str) -> Settings:
     :param file: the file's name, for messages.
     :raises ConfigurationError: with one line for each problem, all of them at once.
     """
-    problems: dict[str, None] = {}
+    problems: dict[str, None] = dict.fromkeys(_with_nul(section, "deploy"))
     chosen: Settings | None = None
     for name in section["stages"]:
         if not NAME.fullmatch(str(name)):
@@ -51,6 +51,20 @@ def load(section: Mapping[str, Any], stage: str, file: str) -> Settings:
         count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
         raise ConfigurationError(f"{count} in section deploy:\n  " + "\n  ".join(problems), where=file)
     return chosen
+
+
+def _with_nul(value: Any, where: str) -> Iterable[str]:
+    """Texts that neither a process nor a file can be given."""
+    if isinstance(value, str) and "\0" in value:
+        yield f"{where}: must not hold a NUL"
+    for key, inner in _items(value):
+        yield from _with_nul(inner, f"{where}[{key}]" if isinstance(key, int) else f"{where}.{key}")
+
+
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return value.items()
+    return enumerate(value) if isinstance(value, list) else ()
 
 
 def _problems(error: ValidationError, stage: str, overrides: Mapping[str, Any]) -> Iterable[str]:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..hostside import patterns
-from .basics import Model, relative
+from .basics import Model, Seconds, relative
 
 
 class Downgrade(Model):
@@ -28,7 +28,7 @@ class Migrate(Model):
         description="Run once, on the primary host, in the new release; its venv first on PATH, `.env` loaded.",
         min_length=1,
     )
-    timeout: float | None = Field(
+    timeout: Seconds | None = Field(
         None,
         description="Seconds until it, or a downgrade, is ended and counts as failed; default: it takes what it takes.",
         gt=0,

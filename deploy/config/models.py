@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from .balancers import SERVER, Balancer, Haproxy, Nginx
-from .basics import NAME, Model, absolute, address
+from .basics import NAME, Model, Seconds, absolute, address
 from .building import Build
 from .bundles import Audit, Builder, Bundle, Index, LocalBuilder, TargetSettings
 from .checks import Check, SystemPackages
@@ -27,7 +27,7 @@ from .services import INSTANCE, Health, Service, Systemd
 class Lock(Model):
     """The deploy lock."""
 
-    expiry: float = Field(
+    expiry: Seconds = Field(
         60,
         description="Seconds after which the lock of a dead run may be taken over; a run that lives extends it.",
         ge=3,
@@ -150,14 +150,14 @@ class Settings(Model):
         description="Hosts that a task may leave out because they are not reached: a number, or a part such as `10%`; "
         "more stop it before anything is touched. Default: none, or with `--skip-unreachable` any but the primary.",
     )
-    connect_timeout: float = Field(15, description="Seconds until a host counts as not reachable.", gt=0)
+    connect_timeout: Seconds = Field(15, description="Seconds until a host counts as not reachable.", gt=0)
     connect_attempts: int = Field(
         3,
         description="How often a host is tried that refuses, resets or does not greet; a wrong key is not tried again.",
         ge=1,
         le=10,
     )
-    silence_timeout: float = Field(
+    silence_timeout: Seconds = Field(
         30,
         description="Seconds without a sign of life until a host counts as lost, whatever it was doing. A command that "
         "says nothing for longer is none: its host answers for it.",

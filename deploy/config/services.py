@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from .basics import Model, relative
+from .basics import Model, Seconds, relative
 
 
 class _Service(Model):
-    timeout: float = Field(600, description="Seconds until the manager's command counts as failed.", gt=0)
+    timeout: Seconds = Field(600, description="Seconds until the manager's command counts as failed.", gt=0)
     sudo: bool = Field(True, description="Run the manager's command as root, by sudo.")
     pidfile: str = Field(
         "",

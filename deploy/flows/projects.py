@@ -12,8 +12,9 @@ from fabric import Config
 from .. import masking
 from ..config import Settings, choose_stage, load
 from ..config.spelling import nearly
+from ..documents import read
 from ..errors import ConfigurationError
-from ..stages import configuration_files, project_directory, read
+from ..stages import configuration_files, project_directory
 
 
 @dataclass(frozen=True, slots=True)
