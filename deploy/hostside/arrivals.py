@@ -10,6 +10,7 @@ from . import bytecode, disk, wheelstore
 from .failure import Failure
 from .layout import Layout
 from .shapes import Wheel
+from .wheelfile import stays_inside
 from .workers import Workers
 
 CHUNK = 1 << 18
@@ -46,7 +47,8 @@ class _Arrivals:
     def take(self, wheel: Wheel, stream: Any) -> None:
         """Read one wheel, and leave the rest to the workers."""
         filename, sha256 = wheel["filename"], wheel["sha256"]
-        if os.path.basename(filename) != filename or not wheelstore.is_hash(sha256) or wheel["size"] < 0:
+        plain = os.path.basename(filename) == filename and stays_inside(filename) and filename.isprintable()
+        if not plain or not wheelstore.is_hash(sha256) or wheel["size"] < 0:
             raise Failure(f"{filename!a} is no wheel's name, or its hash or size is none", kind="refused")
         if sha256 in self._taken:
             raise Failure(f"{filename} is sent twice", kind="refused")

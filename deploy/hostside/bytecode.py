@@ -18,6 +18,7 @@ from . import workers
 from .wheelfile import record_digest, write
 
 UNCHECKED_HASH = (1).to_bytes(4, "little")
+_LONGEST_NAME = 255
 SHARE_BYTES = 1 << 18
 """Sources that are compiled in one task: long enough to be worth a message, short enough to be shared out evenly."""
 
@@ -44,7 +45,7 @@ def make(content: bytes, name: str) -> bytes | None:
     """
     try:
         code = compile(content, name, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # templates and code for other Pythons; pip passes over them, too
     head = importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + importlib.util.source_hash(content)
     return head + marshal.dumps(code)
@@ -61,7 +62,7 @@ def compile_files(tree: str, names: list[list[str]]) -> dict[str, str]:
             workers.stop_if_orphaned()
             with open(os.path.join(tree, name), "rb") as stream:
                 bytecode = make(stream.read(), installed)
-            if bytecode is not None:
+            if bytecode is not None and len(os.fsencode(os.path.basename(path_of(name)))) <= _LONGEST_NAME:
                 made[path_of(name)] = put(tree, name, bytecode)
     return made
 

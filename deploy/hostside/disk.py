@@ -61,14 +61,19 @@ def write_atomically(
 
     :param owner: user and group that it is given, with the exact *mode*; else it is made as every file is.
     :param then: called when all is written and takes its place next: what it does is not done on a full disk.
+    :raises Failure: *text* is none: it has a surrogate.
     """
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:
+        raise Failure(f"what is to be in {path} is no text", kind="refused") from None
     directory, name = os.path.split(path)
     temporary = os.path.join(directory, f"{PARTIAL}{name}.{os.getpid()}")
     remove(temporary)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with open(descriptor, "wb") as stream:
+            stream.write(content)
             stream.flush()
             if owner:
                 os.fchown(stream.fileno(), *owner)

@@ -47,7 +47,7 @@ def parse(text: str) -> list[EntryPoint]:
 
 def is_command(name: str) -> bool:
     """Whether a file in `bin/` can have that name."""
-    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+    return name not in ("", ".", "..") and "/" not in name and name.isprintable() and len(name.encode()) <= 255
 
 
 def _entry_point(command: str, target: str) -> EntryPoint:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import base64
 import csv
 import email.parser
+import errno
 import hashlib
 import io
 import os
 import re
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -25,6 +25,14 @@ from .failure import Failure
 UNRECORDED = ("RECORD", "RECORD.jws", "RECORD.p7s")
 SCHEMES = ("purelib", "platlib", "headers", "scripts", "data")
 HASHES = ("sha256", "sha384", "sha512")
+
+_LONGEST_NAME = 255
+_LONGEST_PATH = 1024
+"""Bytes of a path in a wheel; a system takes 4096 with all that is before it."""
+_SHOWN = 200
+_INFLATED = 100
+"""So many times its own size a wheel may have unpacked, besides `_SPARE`; what is more is there to fill a disk."""
+_SPARE = 64 << 20
 
 
 def record_digest(content: bytes, algorithm: str = "sha256") -> str:
@@ -92,9 +100,10 @@ class WheelFile:
         self.filename = filename
         try:
             self._archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise self._corrupt(f"is no wheel: {error}") from None
-        self._members = [info for info in self._archive.infolist() if not info.is_dir()]
+        except Exception as error:
+            raise self._broken("is no wheel", error) from None
+        self._members = [info for info in self._archive.infolist() if not info.filename.endswith("/")]
+        self._check_size(os.path.getsize(path))
         self._check_names()
         tops = {info.filename.partition("/")[0] for info in self._members if "/" in info.filename}
         self.dist_info = self._dist_info(tops)
@@ -104,7 +113,21 @@ class WheelFile:
         self.entry_points = self._entry_points()
 
     def _corrupt(self, what: str) -> Failure:
-        return Failure(f"{self.filename} {what}", kind="corrupt")
+        text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in what)
+        text = text if len(text) <= 2 * _SHOWN else f"{text[:_SHOWN]}...{text[-_SHOWN:]}"
+        return Failure(f"{self.filename} {text}", kind="corrupt")
+
+    def _broken(self, what: str, error: Exception) -> Exception:
+        """What zipfile and its decompressors raise on what is no archive is of many kinds; *error* itself where it is
+        the system's."""
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)):
+            return error
+        return self._corrupt(f"{what}: {error}")
+
+    def _check_size(self, packed: int) -> None:
+        unpacked = sum(info.file_size for info in self._members)
+        if unpacked > _INFLATED * packed + _SPARE:
+            raise self._corrupt(f"would take {unpacked} bytes unpacked, and has {packed}; no wheel does")
 
     def _check_names(self) -> None:
         names: set[str] = set()
@@ -113,6 +136,12 @@ class WheelFile:
             name = info.filename
             if not stays_inside(name):
                 raise self._corrupt(f"holds a path that leaves the venv: {name!r}")
+            parts = name.split("/")
+            lengths = [len(os.fsencode(part)) for part in parts]
+            if max(lengths) > _LONGEST_NAME or sum(lengths) + len(lengths) > _LONGEST_PATH:
+                raise self._corrupt(f"holds a path that is too long: {name}")
+            if parts[-1] == "__pycache__" or any(bytecode.endswith(".pyc") for bytecode in _caches(parts[:-1])):
+                raise self._corrupt(f"holds something else in a place of bytecode: {name}")
             if stat.S_ISLNK(info.external_attr >> 16):
                 raise self._corrupt(f"holds a symbolic link: {name}")
             if name in names:
@@ -157,10 +186,13 @@ class WheelFile:
             raise self._corrupt(f"lacks {self.dist_info}/{name}, or it is no text") from None
 
     def _content(self, info: zipfile.ZipInfo) -> bytes:
+        # Piece by piece: what is longer than the archive says is found out before all of it is in memory.
+        piece = 1 << 20 if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else 1 << 12
         try:
-            return self._archive.read(info)
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-            raise self._corrupt(f"is damaged: {info.filename}: {error}") from None
+            with self._archive.open(info) as stream:
+                return b"".join(iter(lambda: stream.read(piece), b""))
+        except Exception as error:
+            raise self._broken(f"is damaged: {info.filename}", error) from None
 
     def _read_record(self) -> dict[str, tuple[str, str]]:
         record: dict[str, tuple[str, str]] = {}
@@ -204,7 +236,14 @@ class WheelFile:
             content = self._content(info)
             if not is_as_recorded(content, digest):
                 raise self._corrupt(f"is damaged: {name} is not what RECORD says")
+            # Its size is not looked at by anybody, so it may be anything; a venv's RECORD is to be right.
+            size = str(len(content)) if size else ""
             yield Member(name, content, bool((info.external_attr >> 16) & 0o111), digest, size)
+
+
+def _caches(parts: list[str]) -> list[str]:
+    """What is directly in a `__pycache__` on the way of a path."""
+    return [inner for outer, inner in zip(parts, parts[1:]) if outer == "__pycache__"]
 
 
 def write(path: str, content: bytes, executable: bool = False) -> None:

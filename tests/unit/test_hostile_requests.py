@@ -279,3 +279,10 @@ def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(world: World) -> Non
     for name, arguments in (("journal", {"entry": {}}), ("records", {})):
         answer = server.attempt(name, world.layout, None, arguments)  # type: ignore[arg-type]
         assert "is not a file of its own" in answer["failure"]["what"]
+
+
+def test_what_is_no_text_is_not_written(world: World) -> None:
+    line = json.dumps({"base": str(world.base), "ops": [["put_signers", {"text": "\udcff", "owner": ""}]]}).encode()
+    (answer,) = world.ask(line + b"\n")
+    assert answer["failure"]["kind"] == "refused"
+    assert "is no text" in answer["failure"]["what"]
