@@ -52,22 +52,10 @@ def run(
     :param begun: is told its process group.
     :returns: ``exited`` (-1 where it was ended), ``output``: its last lines.
     """
-    place = _place(layout, identifier)
     for name in env:
         if not name or "=" in name:
             raise Failure(f"{name!a} is no name of a variable", kind="refused")
-    known = variables.of_file(layout, identifier)
-    mask = Mask(secrets_of(known, every=True) | secrets_of(env, every=False))
-    child = subprocess.Popen(
-        ["/bin/sh", "-c", command],
-        cwd=place,
-        env=variables.whole(layout, identifier, known, env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # so that it can be ended with all that it started
-        pass_fds=tuple(holding),
-    )
+    child, mask = _start(layout, identifier, command, env, errors=subprocess.STDOUT, holding=holding)
     begun(child.pid)
     last: deque[str] = deque(maxlen=KEPT_LINES)
     tell: Callable[[str], None] | None = progress
@@ -89,18 +77,7 @@ def answer(layout: Layout, identifier: str, command: str, env: Mapping[str, str]
 
     :returns: ``exited`` (-1 where it was ended), ``output`` and ``errors``, all of them.
     """
-    place = _place(layout, identifier)
-    known = variables.of_file(layout, identifier)
-    hiding = Mask(secrets_of(known, every=True) | secrets_of(env, every=False))
-    child = subprocess.Popen(
-        ["/bin/sh", "-c", command],
-        cwd=place,
-        env=variables.whole(layout, identifier, known, env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    child, hiding = _start(layout, identifier, command, env, errors=subprocess.PIPE)
     exited = -1
     try:
         said = child.communicate(timeout=timeout)
@@ -113,11 +90,30 @@ def answer(layout: Layout, identifier: str, command: str, env: Mapping[str, str]
     return {"exited": exited, "output": output, "errors": errors}
 
 
-def _place(layout: Layout, identifier: str) -> str:
+def _start(
+    layout: Layout, identifier: str, command: str, env: Mapping[str, str], *, errors: int, holding: Sequence[int] = ()
+) -> tuple[subprocess.Popen[bytes], Mask]:
+    """A command that has begun, and what hides its secrets.
+
+    :param errors: where it writes its errors to.
+    :param holding: open files that it inherits.
+    """
     place = layout.release(identifier) if identifier else layout.base
     if not os.path.isdir(place):
         raise Failure(f"there is no {place} to run a command in", "run fab deploy", "missing")
-    return place
+    known = variables.of_file(layout, identifier)
+    hiding = Mask(secrets_of(known, every=True) | secrets_of(env, every=False))
+    child = subprocess.Popen(
+        ["/bin/sh", "-c", command],
+        cwd=place,
+        env=variables.whole(layout, identifier, known, env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        start_new_session=True,  # so that it can be ended with all that it started
+        pass_fds=tuple(holding),
+    )
+    return child, hiding
 
 
 def mask(layout: Layout, texts: Sequence[str]) -> dict[str, Any]:
