@@ -23,7 +23,7 @@ from . import (
 )
 from .failure import Failure
 from .layout import Layout, Records
-from .shapes import Service
+from .shapes import Service, Units
 
 _TOOLS = ("rsync", "git", "hg", "svn", "systemctl", "supervisorctl", "sudo")
 
@@ -34,7 +34,7 @@ def look(
     services: Sequence[Service],
     also: Sequence[str] = (),
     shared_dirs: Sequence[str] = (),
-    units: dict[str, Any] | None = None,
+    units: Units | None = None,
     maintenance_file: str = "",
 ) -> dict[str, Any]:
     """All that a deploy wants to know before it touches anything.
@@ -65,7 +65,7 @@ def look(
         "shared_wrong": sharedpaths.wrong(layout, shared_files, shared_dirs),
         "shared_doubtful": sharedpaths.doubtful(layout, shared_files),
         **_units(services),
-        "units_differ": unitfiles.differing(layout, layout.linked("current"), **units) if units else [],
+        "units_differ": _units_differing(layout, units),
         "signers": signature.known(layout),
         "lock": deploylock.show(layout),
         "drained": drained.read(layout),
@@ -103,6 +103,12 @@ def explain(layout: Layout, path: str, number: int) -> None:
     if not 0 < number < 1 << 12:
         raise Failure(f"the system knows no error {number}", kind="refused")
     raise disk.explain(OSError(number, os.strerror(number), path))
+
+
+def _units_differing(layout: Layout, units: Units | None) -> list[str]:
+    if units is None:
+        return []
+    return unitfiles.differing(layout, layout.linked("current"), units["files"], units["values"], units["of_user"])
 
 
 def _units(services: Sequence[Service]) -> dict[str, list[str]]:

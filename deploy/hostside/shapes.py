@@ -99,6 +99,14 @@ class Service(_Service, total=False):
     pid: int
 
 
+class Units(TypedDict):
+    """The unit files of a release, and what is put into them."""
+
+    files: list[str]
+    values: dict[str, Any]
+    of_user: bool
+
+
 class _Held(TypedDict):
     token: str
     user: str

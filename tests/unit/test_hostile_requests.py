@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from deploy.hostside import deploylock, dotenv, server, setup, shapes, tree
@@ -171,6 +171,7 @@ def test_an_operation_with_any_arguments_is_answered(world: World, name: str, ar
 
 @settings(BOUNDED, max_examples=250)
 @given(request=fitting_requests(), payload=st.binary(max_size=40))
+@example(request=("probe", {"shared_files": [], "services": [], "units": {"": None}}), payload=b"")
 def test_arguments_that_fit_and_mean_harm_touch_nothing_outside(
     world: World, request: tuple[str, dict[str, Any]], payload: bytes
 ) -> None:
