@@ -91,11 +91,12 @@ def write_json(path: str, value: Any, mode: int = 0o644, then: Callable[[], None
     write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n", mode, then=then)
 
 
-def read_json(path: str, shape: str = "Any") -> Any:
+def read_json(path: str, shape: str, schema: int | None = None) -> Any:
     """The JSON document at *path*, or None where there is no such file.
 
     :param shape: see :mod:`deploy.hostside.shapes`.
-    :raises Failure: the file is there and is not JSON, or of another shape, or it is a link.
+    :param schema: the highest number of its ``schema`` that is understood; None where it has none.
+    :raises Failure: the file is there and is not JSON, or of another shape, or of a newer tool, or it is a link.
     """
     try:
         with open(open_own(path, os.O_RDONLY), encoding="utf-8") as stream:
@@ -105,10 +106,21 @@ def read_json(path: str, shape: str = "Any") -> Any:
     except (ValueError, RecursionError) as error:
         wrong = str(error)
     else:
+        if schema is not None and (written := _schema(document)) > schema:
+            raise Failure(
+                f"{path} was written by a newer fabric-wheelhouse (schema {written})",
+                "upgrade fabric-wheelhouse on the machine you deploy from",
+            )
         wrong = shapes.misfit(document, shape).strip()
     if wrong:
         raise Failure(f"{path} is damaged: {wrong}", "restore it from a backup, or remove it")
     return document
+
+
+def _schema(document: Any) -> int:
+    """Of a document of any shape; 0 where it says none."""
+    number = document.get("schema") if isinstance(document, dict) else None
+    return number if isinstance(number, int) else 0
 
 
 def open_own(path: str, flags: int, mode: int = 0o644) -> int:

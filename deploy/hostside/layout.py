@@ -90,12 +90,8 @@ class Records:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._path = layout.path(".deploy", "releases.json")
-        document = disk.read_json(self._path, "Records") or {"schema": SCHEMA, "activations": 0, "releases": {}}
-        if document.get("schema", 0) > SCHEMA:
-            raise Failure(
-                f"{self._path} was written by a newer fabric-wheelhouse (schema {document['schema']})",
-                "upgrade fabric-wheelhouse on the machine you deploy from",
-            )
+        new = {"schema": SCHEMA, "activations": 0, "releases": {}}
+        document: dict[str, Any] = disk.read_json(self._path, "Records", SCHEMA) or new
         self._document = document
         self.releases: dict[str, dict[str, Any]] = document["releases"]
         self._reconcile()

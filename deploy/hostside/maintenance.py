@@ -50,7 +50,7 @@ def note(layout: Layout, file: str, document: dict[str, Any]) -> dict[str, bool]
 
 def noted(layout: Layout, file: str) -> dict[str, Any]:
     """What was noted; empty where it is off."""
-    return disk.read_json(layout.path(file)) or {}
+    return disk.read_json(layout.path(file), "Closed") or {}
 
 
 def remove(layout: Layout, file: str) -> dict[str, bool]:

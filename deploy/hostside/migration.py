@@ -65,11 +65,11 @@ def _needed(document: Document, reference: str, changed: Sequence[str], lacking:
     known = document.of(reference)
     if not reference:
         return "no release is live"
-    if known.get("state") not in ("done", "skipped"):
+    if known.get("state") not in ("done", "skipped") or "of" not in known:
         return f"no finished migration of {reference}, which is live, is recorded"
     last = document.database.get("release")
     if known["of"] != last:
-        return f"{last} was at the database since {reference} migrated"
+        return f"{last or 'something else'} was at the database since {reference} migrated"
     if lacking:
         return f"nothing matches {', '.join(lacking)}"
     more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""

@@ -18,7 +18,7 @@ from typing import Any
 
 from . import clock, disk
 from .failure import Failure
-from .layout import Layout
+from .layout import Layout, is_name
 from .releases import now
 
 SCHEMA = 1
@@ -42,12 +42,8 @@ class Document:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._path = layout.path(".deploy", "migrations.json")
-        document = disk.read_json(self._path) or {"schema": SCHEMA, "releases": {}, "database": {}}
-        if document.get("schema", 0) > SCHEMA:
-            raise Failure(
-                f"{self._path} was written by a newer fabric-wheelhouse (schema {document['schema']})",
-                "upgrade fabric-wheelhouse on the machine you deploy from",
-            )
+        new = {"schema": SCHEMA, "releases": {}, "database": {}}
+        document: dict[str, Any] = disk.read_json(self._path, "Migrations", SCHEMA) or new
         self._document = document
         self.releases: dict[str, dict[str, Any]] = document["releases"]
         self.database: dict[str, Any] = document["database"]
@@ -64,7 +60,7 @@ class Document:
 
     def save(self) -> None:
         for identifier in list(self.releases):
-            if not os.path.isdir(self._layout.release(identifier)):
+            if not is_name(identifier) or not os.path.isdir(self._layout.release(identifier)):
                 del self.releases[identifier]
         disk.write_json(self._path, self._document)
 

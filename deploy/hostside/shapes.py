@@ -154,6 +154,43 @@ class Record(TypedDict, total=False):
     revision: str
 
 
+class _Migration(TypedDict):
+    state: str
+
+
+class Migration(_Migration, total=False):
+    """What is known of a release's migration; see :mod:`deploy.hostside.migrations`."""
+
+    by: str
+    started: str
+    ended: str
+    exited: int | None
+    heads: list[str] | None
+    of: str
+
+
+class Database(TypedDict):
+    """What is known of the schema as it is now."""
+
+    release: str
+    heads: list[str] | None
+    time: str
+
+
+class Migrations(TypedDict):
+    """`.deploy/migrations.json`; ``database`` is empty until somebody was at it."""
+
+    schema: int
+    releases: dict[str, Migration]
+    database: Database | dict[str, None]
+
+
+class Closed(TypedDict):
+    """`.deploy/maintenance.json`: what each balancer's servers were at."""
+
+    balancers: dict[str, dict[str, str]]
+
+
 class Drained(TypedDict):
     """`.deploy/drained.json`."""
 

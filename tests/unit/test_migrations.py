@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -109,10 +110,24 @@ def test_a_release_that_is_gone_is_forgotten_and_one_that_is_missing_is_refused(
     assert migrations.summary(layout)["releases"] == {}
 
 
-def test_records_of_a_newer_tool_are_not_touched(layout: Layout, tmp_path: Path) -> None:
-    (tmp_path / ".deploy/migrations.json").write_text(json.dumps({"schema": 99, "releases": {}, "database": {}}))
-    with pytest.raises(Failure, match="newer fabric-wheelhouse"):
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"schema": 99, "releases": {}, "database": {}}, "was written by a newer fabric-wheelhouse (schema 99)"),
+        ({"schema": 99, "of_another_shape": []}, "was written by a newer fabric-wheelhouse (schema 99)"),
+        ({"schema": 1, "releases": [], "database": {}}, "is damaged: .releases is not a mapping"),
+        ({"schema": 1, "releases": {RELEASE: {}}, "database": {}}, f"is damaged: .releases.{RELEASE}.state is missing"),
+        ({"schema": 1, "releases": {}, "database": {"heads": []}}, "is damaged: .database.release is missing"),
+    ],
+)
+def test_records_of_a_newer_tool_or_of_another_shape_are_not_touched(
+    layout: Layout, tmp_path: Path, document: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / ".deploy/migrations.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(Failure, match=re.escape(f"{path} {said}")):
         run(layout, "true")
+    assert json.loads(path.read_text()) == document
 
 
 def test_a_head_that_hangs_or_holds_a_secret(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -275,7 +275,7 @@ def test_a_lock_that_another_version_wrote_down_is_understood(layout: Layout, mo
         deploylock.acquire(layout, "two", OWNER, 60)
     clocks.pass_time(2)
     deploylock.acquire(layout, "two", OWNER, 60)
-    newer = disk.read_json(layout.path(".deploy", "lock.json"))
+    newer = disk.read_json(layout.path(".deploy", "lock.json"), "Held")
     assert newer["expires"] == clocks.wall + 60, "by which older ones go"
 
 
