@@ -125,7 +125,7 @@ def show(run: Run, back: TakingBack) -> None:
 def take_back(run: Run, back: TakingBack) -> None:
     """Run the downgrade on the primary host; nothing is switched yet.
 
-    :raises MigrationFailed: it did not exit with 0.
+    :raises MigrationFailed: it did not exit with 0, or could not be run.
     :raises Locked: somebody migrates; it did not run.
     """
     assert run.settings.migrate is not None

@@ -50,7 +50,7 @@ def before_switch(run: Run, releases: Releases) -> None:
 
     :param releases: what each host that is to be switched has staged.
     :raises StagingFailed: a hook failed.
-    :raises MigrationFailed: the command did not exit with 0; with the end of its output.
+    :raises MigrationFailed: the command did not exit with 0, with the end of its output; or it could not be run.
     :raises Locked: the deploy lock was lost, or somebody migrates; it did not run.
     """
     settings = run.settings.migrate
@@ -193,7 +193,7 @@ def perform(
 
 
 def _not_begun(failure: HostFailure) -> DeployError:
-    """Somebody else migrates, or the host cannot write down what it is at."""
+    """Somebody else migrates, or the host cannot read or write what it has to."""
     if failure.kind != "migrating":
         return as_kind(MigrationFailed, failure)
     return Locked(failure.what, where=failure.where, hint=f"nothing was migrated by this run; {failure.hint}")

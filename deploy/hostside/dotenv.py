@@ -57,12 +57,15 @@ def read(path: str) -> Parsed:
     :raises OSError: it is there and cannot be read.
     """
     try:
-        # A pipe in its place would keep us waiting for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with open(descriptor, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="", opener=_without_waiting) as stream:
             return parse(stream.read())
     except FileNotFoundError:
         return Parsed({}, [])
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe in its place would keep us waiting for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _line_end(text: str, at: int) -> int:

@@ -94,6 +94,15 @@ class Application:
             task(**more)
         return f"{self.said()}\n{caught.value}"
 
+    def assert_not_read(self, task: Callable[..., Any]) -> None:
+        """It says so of the environment file, with the exit code of migrations; then the file is as it was."""
+        said = self.fails(MigrationFailed, task)
+        assert f"Is a directory: {self.world.base}/releases/" in said
+        assert "/.env\n" in said
+        assert "look at it on the host" in said
+        self.shared(".env").rmdir()
+        self.shared(".env").touch(0o600)
+
     def shared(self, name: str) -> Path:
         return self.world.base / "shared" / name
 
@@ -194,6 +203,27 @@ def test_what_failed_or_was_done_by_another_release_is_not_skipped(app: Applicat
     app.change()
     assert f"was at the database since {first} migrated" in app.deploy()
     assert len(app.log) == 2
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_environment_that_cannot_be_read_when_it_is_time_fails_the_migration(app: Application, when: str) -> None:
+    """That of the application, which its commands are given; it was well when the host was probed."""
+    app.configure(when=when, rollback={"command": DOWNGRADE})
+    app.deploy()
+    first = app.live
+    app.add("0002_second")
+    spoil = "rm $DEPLOY_BASE/shared/.env; mkdir $DEPLOY_BASE/shared/.env"
+    app.set(hooks={"before_migrate": [spoil]})
+    app.assert_not_read(app.deploy)
+    assert (app.live == first) == (when == "before"), "after the switch there is no way back"
+    assert app.schema == "0001_first"
+    app.set(hooks={})
+    app.deploy()
+    assert app.schema == "0002_second"
+    app.set(hooks={"before_rollback": [spoil]})
+    second = app.live
+    app.assert_not_read(app.roll_back)
+    assert (app.live, app.schema) == (second, "0002_second")
 
 
 def test_a_retry_migrates_again(app: Application) -> None:
