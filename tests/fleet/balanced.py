@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +15,7 @@ SOCKET = "/run/haproxy/admin.sock"
 
 # It takes its time, so that requests are under way whenever a host is taken out.
 APP = """\
+import json
 import os
 import time
 VERSION = open("version.txt").read().strip()
@@ -32,8 +34,9 @@ def application(environ, start):
         start("503 Service Unavailable", [("Content-Length", str(len(page)))])
         return [page]
     time.sleep(0.05)
-    start("200 OK", [("Content-Length", str(len(VERSION)))])
-    return [VERSION.encode()]
+    answer = json.dumps({"version": VERSION}).encode()
+    start("200 OK", [("Content-Length", str(len(answer)))])
+    return [answer]
 """
 
 UNIT = """\
@@ -106,8 +109,7 @@ def furnish(balancer: Machine, webs: list[Machine]) -> None:
 def provide(project: Project) -> None:
     """An application that says whether it is well and in balance."""
     (project.directory / "web.py").write_text(APP)
-    with (project.directory / "requirements.txt").open("a") as lock:
-        lock.write("gunicorn==23.0.0\npackaging==25.0\n")
+    project.need_gunicorn()
     for machine in project.machines:
         machine.write("/etc/systemd/system/tiny.service", UNIT)
         machine.run("systemctl daemon-reload")
@@ -144,8 +146,8 @@ def ask(balancer: Machine, port: int = 80) -> str:
     """The version that one of the hosts serves, or the page that is shown instead."""
     try:
         with urllib.request.urlopen(f"http://{balancer.address}:{port}/", timeout=20) as answer:
-            said: str = answer.read().decode()
-            return said
+            version: str = json.load(answer)["version"]
+            return version
     except urllib.error.HTTPError as refusal:
         assert refusal.code == 503
         return refusal.read().decode()

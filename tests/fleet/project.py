@@ -85,6 +85,12 @@ class Project:
         """Change the lock file: werkzeug and jinja2 besides."""
         (self.directory / "requirements.txt").write_text((self.directory / "requirements-more.txt").read_text())
 
+    def need_gunicorn(self, lock: str = "requirements.txt") -> None:
+        """Change the lock file: gunicorn, without hashes, besides what *lock* names."""
+        text = (DATA / "tiny" / lock).read_text()
+        (self.directory / "requirements.txt").write_text(f"{text}gunicorn==23.0.0\npackaging==25.0\n")
+        self.configure(hashes="warn")
+
     def environment(self) -> dict[str, str]:
         return self.environment_of(self.fleet)
 

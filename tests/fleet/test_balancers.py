@@ -7,6 +7,7 @@ import signal
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -25,9 +26,9 @@ from tests.fleet.balanced import (
     statuses,
     tell,
 )
+from tests.fleet.load import Seen, steady
 from tests.fleet.machines import Fleet, Machine
 from tests.fleet.project import Project
-from tests.fleet.visitors import steady
 
 pytestmark = pytest.mark.fleet
 
@@ -44,7 +45,7 @@ def balancer(standing: Any) -> Machine:
 def deployed(tmp_path_factory: Any, fleet: Fleet, standing: Any, balancer: Machine) -> Project:
     """Three hosts behind the balancer, on which a first version serves."""
     machines = standing.all(*(("bookworm", name) for name in NAMES))
-    project = Project(tmp_path_factory.mktemp("app") / "tiny", fleet, machines, migrate=None, hashes="warn")
+    project = Project(tmp_path_factory.mktemp("app") / "tiny", fleet, machines, migrate=None)
     provide(project)
     renew(project, balancer)
     project.fab("deploy")
@@ -59,21 +60,25 @@ def project(deployed: Project, balancer: Machine) -> Project:
     return deployed
 
 
+def visited(balancer: Machine, port: int = 80) -> AbstractContextManager[Seen]:
+    return steady(balancer, [port], clients=6)
+
+
 def test_no_request_is_lost_in_a_deploy_a_failed_deploy_and_a_rollback(project: Project, balancer: Machine) -> None:
-    with steady(balancer.address) as unaware:
+    with visited(balancer) as unaware:
         project.fab("restart")
-    assert unaware.failures, "what is lost is seen: this restart is one that the balancer knows nothing of"
-    with steady(balancer.address) as quiet:
+    assert unaware.lost, "what is lost is seen: this restart is one that the balancer knows nothing of"
+    with visited(balancer) as quiet:
         time.sleep(2)
-    assert not quiet.failures
+    assert not quiet.lost
     found = {"nothing": quiet, "a restart that the balancer is not told of": unaware}
     former, new, broken = quiet.versions[0], change(project), ""
     for what, code in (("deploy", 0), ("failed deploy", 6), ("rollback", 0)):
         if code:
             broken = change(project, "-broken")
-        with steady(balancer.address) as found[what]:
+        with visited(balancer) as found[what]:
             said = project.fab(what.split()[-1], expect=code).output
-        assert not found[what].failures, (what, found[what].failures[:5], said)
+        assert not found[what].lost, (what, found[what].lost[:5], said)
         assert "out of backend web (" in said
         assert statuses(balancer) == ["UP"] * 3
     assert set(found["deploy"].versions) == {former, new}
@@ -81,15 +86,15 @@ def test_no_request_is_lost_in_a_deploy_a_failed_deploy_and_a_rollback(project: 
     assert broken not in found["failed deploy"].versions, "it was never in balance"
     assert set(found["rollback"].versions) == {former, new}
     for name, load in found.items():
-        print(f"{name}: {len(load.seconds)} requests, {len(load.failures)} failed, p99 {load.p99 * 1000:.0f} ms")  # noqa: T201
+        print(f"{name}: {load.requests} requests, {len(load.lost)} lost, p99 {load.p99 * 1000:.0f} ms")  # noqa: T201
 
 
 def test_half_by_half_no_two_releases_are_in_balance_at_once(project: Project, balancer: Machine) -> None:
     project.configure(rolling={"batch": "half"})
-    with steady(balancer.address) as load:
+    with visited(balancer) as load:
         new = change(project)
         said = project.fab("deploy").output
-    assert not load.failures, (load.failures[:5], said)
+    assert not load.lost, (load.lost[:5], said)
     assert len(set(load.versions)) == 2
     former = next(version for version in load.versions if version != new)
     assert not load.mixed(former, new), said
@@ -100,9 +105,9 @@ def test_half_by_half_no_two_releases_are_in_balance_at_once(project: Project, b
     # Where the second half fails, the first goes back in its stead, too.
     refused = change(project)
     second.run(f"touch /srv/tiny/shared/refuse-{refused}")
-    with steady(balancer.address) as load:
+    with visited(balancer) as load:
         said = project.fab("deploy", expect=6).output
-    assert not load.failures, (load.failures[:5], said)
+    assert not load.lost, (load.lost[:5], said)
     assert f"out of backend web, and {second.address} back in it" in said
     assert set(load.versions) == {new, refused}
     assert not load.mixed(new, refused), said
@@ -204,9 +209,9 @@ def test_nginx_has_its_upstream_written_anew_and_no_request_is_lost(project: Pro
     balancer.write(UPSTREAM, before, mode=0o640)
     balancer.run("systemctl reload nginx")
     former, new = ask(balancer), change(project)
-    with steady(balancer.address, 82) as load:
+    with visited(balancer, 82) as load:
         said = project.fab("deploy").output
-    assert not load.failures, (load.failures[:5], said)
+    assert not load.lost, (load.lost[:5], said)
     assert set(load.versions) == {former, new}
     assert said.count(f"out of nginx's upstream {UPSTREAM} (") == 2
     assert f"{addresses[1]}: was taken out of nginx's upstream {UPSTREAM} by somebody else, and stays so" in said
@@ -236,9 +241,9 @@ def test_a_health_file_takes_hosts_out_of_any_balancer_that_asks_for_it(project:
     file = {"kind": "file", "file": "shared/up", "notice": 2, "port": 8000, "drain_timeout": 10}
     project.configure(balancer=file, rolling={"batch": 2})
     former, new = ask(balancer), change(project)
-    with steady(balancer.address, 81) as load:
+    with visited(balancer, 81) as load:
         said = project.fab("deploy").output
-    assert not load.failures, (load.failures[:5], said)
+    assert not load.lost, (load.lost[:5], said)
     assert set(load.versions) == {former, new}
     assert f"{web1.address}: was taken out of balance by somebody else, and stays so" in said
     assert said.count("out of balance (") == 2
@@ -285,9 +290,9 @@ def test_commands_take_hosts_out_of_any_other_balancer(project: Project, balance
     tell(balancer, "set server web/web2 state maint")
     former, new = ask(balancer), change(project)
     assert "out of the balancer first (python3 balance.py drain), and put" in project.fab("--dry", "deploy").output
-    with steady(balancer.address) as load:
+    with visited(balancer) as load:
         said = project.fab("deploy").output
-    assert not load.failures, (load.failures[:5], said)
+    assert not load.lost, (load.lost[:5], said)
     assert set(load.versions) == {former, new}
     assert f"{project.machines[1].address}: was taken out of the balancer by somebody else, and stays so" in said
     assert statuses(balancer) == ["UP", "MAINT", "UP"]
@@ -296,9 +301,9 @@ def test_commands_take_hosts_out_of_any_other_balancer(project: Project, balance
 
     on_hosts = {key: f"python3 {there} {word}" for key, word in zip(KEYS, WORDS, strict=True)}
     project.configure(balancer={**told, **on_hosts, "where": "hosts"})
-    with steady(balancer.address) as load:
+    with visited(balancer) as load:
         said = project.fab("rollback").output
-    assert not load.failures, (load.failures[:5], said)
+    assert not load.lost, (load.lost[:5], said)
     assert statuses(balancer) == ["UP"] * 3
 
     change(project)

@@ -38,10 +38,9 @@ def test_releases_are_not_mixed_by_the_documented_unit_and_check_warns_of_anothe
     tmp_path: Path, fleet: Fleet, boot: Any
 ) -> None:
     web = boot("bookworm", "web1")
-    project = Project(tmp_path / "tiny", fleet, [web], migrate=None, hashes="warn")
+    project = Project(tmp_path / "tiny", fleet, [web], migrate=None)
     (project.directory / "web.py").write_text(APP)
-    with (project.directory / "requirements.txt").open("a") as lock:
-        lock.write("gunicorn==23.0.0\npackaging==25.0\n")
+    project.need_gunicorn()
     start_by(web, RIGHT)
     change(project, "one")
     project.fab("deploy")

@@ -67,17 +67,12 @@ def web(boot: Any) -> Machine:
 @pytest.fixture
 def project(tmp_path: Path, fleet: Fleet, web: Machine) -> Project:
     """Version one is activated, and not started yet."""
-    made = Project(tmp_path / "tiny", fleet, [web], migrate=None, hashes="warn")
+    made = Project(tmp_path / "tiny", fleet, [web], migrate=None)
     (made.directory / "web.py").write_text(APP)
     (made.directory / "gunicorn.conf.py").write_text(GUNICORN)
-    needs(made, "requirements.txt")
+    made.need_gunicorn()
     made.version("one")
     return made
-
-
-def needs(project: Project, lock: str) -> None:
-    text = (project.directory / lock).read_text()
-    (project.directory / "requirements.txt").write_text(text + "gunicorn==23.0.0\npackaging==25.0\n")
 
 
 def begin(project: Project, command: str, **service: Any) -> None:
@@ -101,7 +96,7 @@ def deploy(project: Project, version: str) -> None:
 
 def test_gunicorn_starts_its_successor_and_is_ended_only_when_that_one_is_well(project: Project, web: Machine) -> None:
     begin(project, ".venv/bin/gunicorn web", manager="signal", signal="USR2", retire="TERM")
-    needs(project, "requirements-more.txt")
+    project.need_gunicorn("requirements-more.txt")
     with load.steady(web) as seen:
         deploy(project, "two with jinja")
         former = number(web)
@@ -134,7 +129,7 @@ def test_uwsgi_reloads_whole_and_its_chain_of_workers_does_not_bring_a_release(p
     web.write("/etc/uwsgi-tiny.ini", UWSGI)
     project.configure(health={"url": "http://127.0.0.1:8000/health", "timeout": 10})
     begin(project, "uwsgi --ini /etc/uwsgi-tiny.ini", manager="touch", file="shared/reload")
-    needs(project, "requirements-more.txt")
+    project.need_gunicorn("requirements-more.txt")
     with load.steady(web) as seen:
         deploy(project, "two with jinja")
         project.configure(service={"manager": "signal", "pidfile": "shared/tiny.pid", "signal": "HUP"})

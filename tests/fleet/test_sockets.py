@@ -40,10 +40,9 @@ def test_a_restart_loses_no_connection_and_a_socket_that_was_given_up_is_opened_
     tmp_path: Path, fleet: Fleet, boot: Any
 ) -> None:
     web = boot("bookworm", "web1")
-    project = Project(tmp_path / "tiny", fleet, [web], migrate=None, hashes="warn")
+    project = Project(tmp_path / "tiny", fleet, [web], migrate=None)
     (project.directory / "web.py").write_text(APP)
-    with (project.directory / "requirements.txt").open("a") as lock:
-        lock.write("gunicorn==23.0.0\npackaging==25.0\n")
+    project.need_gunicorn()
     # Both come with the release: systemd listens before the service is started the first time.
     web.run(f"rm {UNITS}/tiny.service; systemctl daemon-reload")
     (project.directory / "tiny.service").write_text(SERVICE)
