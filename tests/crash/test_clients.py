@@ -110,36 +110,48 @@ def _ways(message: Message) -> tuple[str, ...]:
 def test_who_deploys_is_killed_at_every_message(
     world: World, judge: Judge, capsys: pytest.CaptureFixture[str], work: Work
 ) -> None:
-    messages = _listen(world, work)
-    points = sample(range(1, len(messages) + 1))
-    wrong: list[str] = []
-    for number in points:
-        work.begin(world)
-        code = _in_a_process(world, work, At(number, lambda channel, data: os.kill(os.getpid(), signal.SIGKILL)))
-        with noting(wrong, f"killed at message {number}, {messages[number - 1]}"):
-            assert code == -signal.SIGKILL, code
-            judge.assert_whole(world, *work.allowed)
-            if (world.base / ".deploy/lock.json").exists():
-                refused = work.mended(world, later=EXPIRY / 2)
-                assert isinstance(refused, Locked), f"taken over before its time: {refused}"
-            work.assert_recovers(world, judge, later=LATER)
-    assert not wrong, "\n".join(wrong)
-    tell(capsys, f"client killed while at work on {work.name}", messages, points, "moments of messages")
+    def look(code: int) -> None:
+        assert code == -signal.SIGKILL, code
+        judge.assert_whole(world, *work.allowed)
+        if (world.base / ".deploy/lock.json").exists():
+            refused = work.mended(world, later=EXPIRY / 2)
+            assert isinstance(refused, Locked), f"taken over before its time: {refused}"
+        work.assert_recovers(world, judge, later=LATER)
+
+    _at_every_message(world, work, capsys, "client killed", signal.SIGKILL, look)
 
 
 @every_work
 def test_an_interrupt_at_every_message_lets_go_of_the_lock(
     world: World, judge: Judge, capsys: pytest.CaptureFixture[str], work: Work
 ) -> None:
+    def look(code: int) -> None:
+        assert code == ExitCode.INTERRUPTED or (code == ExitCode.NOT_ROLLED_BACK and "" in work.allowed), code
+        assert not (world.base / ".deploy/lock.json").exists(), "the lock is held"
+        work.assert_recovers(world, judge)
+
+    _at_every_message(world, work, capsys, "interrupted", signal.SIGINT, look)
+
+
+def _at_every_message(
+    world: World,
+    work: Work,
+    capsys: pytest.CaptureFixture[str],
+    what: str,
+    number: signal.Signals,
+    look: Callable[[int], None],
+) -> None:
+    """Send a signal to who is at *work*, at one message after another.
+
+    :param look: is given the exit code.
+    """
     messages = _listen(world, work)
     points = sample(range(1, len(messages) + 1))
     wrong: list[str] = []
-    for number in points:
+    for at in points:
         work.begin(world)
-        code = _in_a_process(world, work, At(number, lambda channel, data: os.kill(os.getpid(), signal.SIGINT)))
-        with noting(wrong, f"interrupted at message {number}, {messages[number - 1]}"):
-            assert code == ExitCode.INTERRUPTED or (code == ExitCode.NOT_ROLLED_BACK and "" in work.allowed), code
-            assert not (world.base / ".deploy/lock.json").exists(), "the lock is held"
-            work.assert_recovers(world, judge)
+        code = _in_a_process(world, work, At(at, lambda channel, data: os.kill(os.getpid(), number)))
+        with noting(wrong, f"{what} at message {at}, {messages[at - 1]}"):
+            look(code)
     assert not wrong, "\n".join(wrong)
-    tell(capsys, f"interrupted while at work on {work.name}", messages, points, "moments of messages")
+    tell(capsys, f"{what} while at work on {work.name}", messages, points, "moments of messages")

@@ -49,13 +49,18 @@ def set_clock(request: pytest.FixtureRequest, clock: Path, monkeypatch: pytest.M
     return of_laptop if request.param == "laptop" else of_host
 
 
+@pytest.fixture(params=[YEAR_S, -YEAR_S], ids=["ahead", "behind"])
+def jump(request: pytest.FixtureRequest) -> float:
+    seconds: float = request.param
+    return seconds
+
+
 def deploy(world: World, judge: Judge, version: str, clock: Path) -> None:
     world.version(version, *VERSIONS[version])
     assert outcome(world.deploy, clock=str(clock)) is None
     judge.assert_deployed(world, version)
 
 
-@pytest.mark.parametrize("jump", [YEAR_S, -YEAR_S], ids=["ahead", "behind"])
 def test_a_clock_that_is_wrong_between_deploys(
     world: World, judge: Judge, set_clock: SetClock, clock: Path, jump: float
 ) -> None:
@@ -75,7 +80,6 @@ def test_a_clock_that_is_wrong_between_deploys(
     judge.assert_whole(world, "one")
 
 
-@pytest.mark.parametrize("jump", [YEAR_S, -YEAR_S], ids=["ahead", "behind"])
 def test_a_clock_that_is_set_within_a_deploy(
     world: World, judge: Judge, set_clock: SetClock, clock: Path, jump: float
 ) -> None:

@@ -86,6 +86,14 @@ class Application:
     def deploy(self, **more: Any) -> str:
         return self.run(deploying.deploy, **{"force": False, **more})
 
+    def deploy_twice(self) -> tuple[str, str]:
+        """Deploy, and once more with a second migration; both releases."""
+        self.deploy()
+        first = self.live
+        self.add("0002_second")
+        self.deploy()
+        return first, self.live
+
     def roll_back(self, **more: Any) -> str:
         return self.run(rollback.rollback, **more)
 
@@ -349,11 +357,7 @@ def test_a_rollback_to_the_same_schema_and_one_whose_heads_are_not_known_go_on(a
 
 def test_a_rollback_to_an_older_schema_is_refused_with_both_heads(app: Application) -> None:
     app.configure(rollback="refuse")
-    app.deploy()
-    first = app.live
-    app.add("0002_second")
-    app.deploy()
-    second = app.live
+    first, second = app.deploy_twice()
     app.set(hooks={"before_rollback": ["touch $DEPLOY_BASE/shared/touched"]})
     said = app.fails(CheckFailed, app.roll_back)
     assert f"the schema is at 0002_second, made by {second}; {first} was recorded with 0001_first" in said
@@ -377,10 +381,7 @@ def test_a_rollback_to_an_older_schema_is_refused_with_both_heads(app: Applicati
 
 def test_force_goes_back_and_leaves_the_schema(app: Application) -> None:
     app.configure(rollback="refuse")
-    app.deploy()
-    first = app.live
-    app.add("0002_second")
-    app.deploy()
+    first, _ = app.deploy_twice()
     assert "the schema does not" in app.roll_back(force=True)
     assert (app.live, app.schema) == (first, "0002_second")
 
@@ -388,11 +389,7 @@ def test_force_goes_back_and_leaves_the_schema(app: Application) -> None:
 def test_a_command_takes_the_schema_back_before_the_switch(app: Application) -> None:
     look = "; readlink $DEPLOY_BASE/current > $DEPLOY_BASE/shared/was"
     app.configure(rollback={"command": DOWNGRADE + look})
-    app.deploy()
-    first = app.live
-    app.add("0002_second")
-    app.deploy()
-    second = app.live
+    first, second = app.deploy_twice()
     said = app.roll_back(dry=True)
     assert f"would run in {second}, with DEPLOY_HEAD 0001_first: " in said
     assert app.schema == "0002_second"
@@ -410,10 +407,7 @@ def test_a_command_takes_the_schema_back_before_the_switch(app: Application) -> 
 
 def test_a_downgrade_that_fails_switches_nothing(app: Application) -> None:
     app.configure(rollback={"command": "echo irreversible; exit 4"})
-    app.deploy()
-    app.add("0002_second")
-    app.deploy()
-    second = app.live
+    _, second = app.deploy_twice()
     said = app.fails(MigrationFailed, app.roll_back)
     assert "the downgrade failed (exit 4); nothing was switched" in said
     assert "| irreversible" in said
