@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from ..errors import CheckFailed, DeployError, Interrupted, by_host, combine
 from ..fleet import parallel
+from ..fleet.balancers import Kind, Remark, Servers
 from ..fleet.batches import Batch
 from ..host.connection import Host
 from . import balancers
-from .balancers import Kind, Remark, Servers
 from .naming import names
 from .proving import NotHealthy
 from .run import Run

@@ -9,6 +9,7 @@ from fabric import Config
 from ..config import Maintenance, relative_to
 from ..errors import CheckFailed, ConfigurationError, DeployError, as_kind, combine
 from ..fleet import parallel
+from ..fleet.balancers import Remote, Servers
 from ..host.connection import Host
 from ..host.session import HostFailure
 from . import balancers
@@ -109,7 +110,7 @@ def _by_hosts(run: Run, settings: Maintenance, text: str | None) -> None:
 
 def _by_balancer(run: Run, *, on: bool) -> None:
     kind = balancers.configured(run)
-    if not isinstance(kind, balancers.Remote):
+    if not isinstance(kind, Remote):
         raise DeployError("this balancer shows no page")  # the configuration was refused before
     noted = run.primary.call("noted_maintenance", file=NOTED)
     found = kind.look()
@@ -143,9 +144,7 @@ def _by_balancer(run: Run, *, on: bool) -> None:
         run.report.say(f"maintenance is off: who was in {kind.called} is so again")
 
 
-def _still_closed(
-    former: Mapping[str, Mapping[str, str]], found: Mapping[str, balancers.Servers]
-) -> dict[str, dict[str, str]]:
+def _still_closed(former: Mapping[str, Mapping[str, str]], found: Mapping[str, Servers]) -> dict[str, dict[str, str]]:
     """What to give back; who was put in balance by hand meanwhile stays so."""
     return {
         balancer: {

@@ -13,9 +13,9 @@ import pytest
 
 from deploy import config
 from deploy.config import HostSettings
-from deploy.flows.balancers import Server
-from deploy.flows.balancers.haproxy import server_names
-from deploy.flows.balancers.nginx import addresses_of
+from deploy.fleet.balancers import Server
+from deploy.fleet.balancers.haproxy import server_names
+from deploy.fleet.balancers.nginx import addresses_of
 from deploy.flows.balancing import too_few
 from deploy.hostside import haproxy, healthfile, maintenance, nginx, sockets
 from deploy.hostside.failure import Failure

@@ -7,25 +7,27 @@ from typing import Literal, TypeVar
 
 from ...config import BalancerCommand
 from ...errors import CheckFailed
-from ...fleet import parallel
 from ...host.connection import Host
-from .. import commands, here
-from ..run import Run
+from .. import parallel
 from .hostwise import Hostwise, in_parallel
-from .kinds import Remark, Server, Told
+from .kinds import Remark, Server, Stage, Told
 
 T = TypeVar("T")
 
 _STATES: dict[str, Literal["", "drain", "maint"]] = {"up": "", "down": "", "drained": "drain", "maint": "maint"}
 _NAME = "the balancer"
 
+Execute = Callable[[Host, str, str], str]
+"""Runs a command, which has this key in the configuration, for a host: what it said; CheckFailed where it failed."""
+
 
 class CommandKind(Hostwise):
     """By commands of the user's."""
 
-    def __init__(self, run: Run, settings: BalancerCommand) -> None:
-        super().__init__(run, settings, _NAME, _NAME)
+    def __init__(self, stage: Stage, settings: BalancerCommand, execute: Execute) -> None:
+        super().__init__(stage, settings, _NAME, _NAME)
         self._settings = settings
+        self._execute = execute
         self.orders = settings.drain, settings.undrain
 
     def drain(self, told: Told) -> list[Remark]:
@@ -43,7 +45,7 @@ class CommandKind(Hostwise):
 
     def _status(self, host: Host) -> Server:
         if not self._settings.status:
-            drained = _NAME in self._run.facts[host]["drained"]
+            drained = _NAME in self._stage.facts[host]["drained"]
             return Server(not drained, "drain" if drained else "", "not asked (no deploy.balancer.status)")
         said = self._execute(host, self._settings.status, "status").strip()
         word = said.splitlines()[-1].strip() if said else ""
@@ -58,27 +60,3 @@ class CommandKind(Hostwise):
             return parallel.each(hosts, work)
         # One after another: two that change the balancer's configuration at once may be in each other's way.
         return {host: work(host) for host in hosts}
-
-    def _execute(self, host: Host, command: str, key: str) -> str:
-        """What it says.
-
-        :raises CheckFailed: it failed.
-        """
-        run, settings = self._run, self._settings
-        its = run.host_settings[host]
-        told = {"DEPLOY_HOST": host.name, "DEPLOY_BALANCER_NAME": its.balancer_name or its.name.partition(":")[0]}
-        output: list[str] = []
-        if settings.where == "local":
-            variables = {**commands.environment(run, host, ""), **told}
-            ended = here.run(command, run.directory, variables, settings.timeout, output.append)
-            problem, said, hint = ended.problem, ended.output, ""
-        else:
-            teller = run.primary if settings.where == "primary" else host
-            result = commands.execute(
-                run, teller, "", command, more=told, timeout_s=settings.timeout, progress=output.append
-            )
-            problem, said = commands.problem(result, settings.timeout), result.output
-            hint = commands.again(run, teller, "", command, told)
-        if problem:
-            raise CheckFailed(f"deploy.balancer.{key} {problem}: {command}", where=host.name, output=said, hint=hint)
-        return "\n".join(output)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+from ...config import HostSettings
+from ...errors import DeployError
 from ...host.connection import Host
 
 
@@ -39,6 +41,28 @@ Remark = tuple[str, str]
 """A balancer, and in words what is the matter with one of its servers."""
 
 
+class Stage(Protocol):
+    """The hosts of a stage, as they are at each moment: a run may leave some out while it goes on.
+
+    :ivar hosts: those that are worked on.
+    :ivar host_settings: those of all hosts.
+    :ivar unreachable: the hosts that are left out because they are not reached.
+    :ivar facts: what each host that is worked on said of itself.
+    """
+
+    @property
+    def hosts(self) -> Sequence[Host]: ...
+
+    @property
+    def host_settings(self) -> Mapping[Host, HostSettings]: ...
+
+    @property
+    def unreachable(self) -> Mapping[Host, DeployError]: ...
+
+    @property
+    def facts(self) -> Mapping[Host, Mapping[str, Any]]: ...
+
+
 class Kind(ABC):
     """A kind of balancer, with its settings.
 
@@ -49,7 +73,8 @@ class Kind(ABC):
 
     orders: tuple[str, str] = ("", "")
 
-    def __init__(self, called: str, least: int) -> None:
+    def __init__(self, stage: Stage, called: str, least: int) -> None:
+        self._stage = stage
         self.called = called
         self.least = least
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ...config import Haproxy, HostSettings
 from ...host.connection import Host
-from ..run import Run
-from .kinds import Remark, Servers, Told
+from .kinds import Remark, Servers, Stage, Told
 from .remote import Remote
 
 
@@ -16,13 +15,13 @@ class HaproxyKind(Remote):
 
     looking = "haproxy_look"
 
-    def __init__(self, run: Run, settings: Haproxy) -> None:
+    def __init__(self, stage: Stage, settings: Haproxy, tellers: Sequence[Host]) -> None:
         place = {"address": settings.socket, "backend": settings.backend}
-        super().__init__(run, settings, f"backend {settings.backend}", place)
+        super().__init__(stage, settings, tellers, f"backend {settings.backend}", place)
         self._settings = settings
 
     def find(self, host: Host, servers: Servers) -> list[str]:
-        return server_names(self._run.host_settings[host], servers)
+        return server_names(self._stage.host_settings[host], servers)
 
     def drain(self, told: Told) -> list[Remark]:
         timeout = self._settings.drain_timeout

@@ -8,32 +8,37 @@ from typing import Any
 
 from ...config import Haproxy, Nginx
 from ...errors import CheckFailed, as_kind
-from ...fleet import parallel
 from ...host.connection import Host
 from ...host.session import HostFailure
-from ..run import Run
-from .kinds import Kind, Server, Servers, Told
+from .. import parallel
+from .kinds import Kind, Server, Servers, Stage, Told
 
 
 class Remote(Kind):
     """A kind of balancers that the host program speaks with; with nobody in balance they show a page of their own.
 
+    :param tellers: who speaks with one each: the balancers' own hosts, or another one.
     :param place: what the host program has to know of them, at each operation.
     """
 
     looking: str
     """The operation that says what a balancer has."""
 
-    def __init__(self, run: Run, settings: Haproxy | Nginx, called: str, place: Mapping[str, Any]) -> None:
-        super().__init__(called, settings.min_available)
-        self._run = run
-        self._hosts = settings.hosts
+    def __init__(
+        self,
+        stage: Stage,
+        settings: Haproxy | Nginx,
+        tellers: Sequence[Host],
+        called: str,
+        place: Mapping[str, Any],
+    ) -> None:
+        super().__init__(stage, called, settings.min_available)
+        self._tellers = tellers
         self._user = settings.user
-        self._python = settings.python
         self._place = place
 
     def look(self, hosts: Sequence[Host] = ()) -> dict[str, Servers]:
-        answers = parallel.each(self._tellers(), lambda teller: self._ask(teller, self.looking))
+        answers = parallel.each(self._tellers, lambda teller: self._ask(teller, self.looking))
         return {
             teller.name: {name: Server.of(told) for name, told in answer.items()} for teller, answer in answers.items()
         }
@@ -61,7 +66,7 @@ class Remote(Kind):
         :raises CheckFailed: a balancer does not answer, or not as it should.
         """
         places = [told] if back is None else [told, back]
-        tellers = [teller for teller in self._tellers() if any(place.get(teller.name) for place in places)]
+        tellers = [teller for teller in self._tellers if any(place.get(teller.name) for place in places)]
 
         def ask(teller: Host) -> Any:
             both = {} if back is None else {"back": back.get(teller.name, [])}
@@ -75,12 +80,3 @@ class Remote(Kind):
                 return teller.session(self._user).batch([(operation, {**self._place, **asked})])[0]
         except HostFailure as failure:
             raise as_kind(CheckFailed, failure) from None
-
-    def _tellers(self) -> list[Host]:
-        """Who speaks with the balancers: their own hosts, or the primary one."""
-        run = self._run
-        for address in self._hosts:
-            if address not in run.balancers:
-                run.balancers[address] = run.primary.beside(address, self._python)
-                run.closing.callback(run.balancers[address].close)
-        return [run.balancers[address] for address in self._hosts] or [run.primary]

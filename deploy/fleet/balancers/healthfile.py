@@ -7,19 +7,18 @@ from typing import Any
 
 from ...config import HealthFile
 from ...errors import CheckFailed, as_kind
-from ...fleet import parallel
 from ...host.connection import Host
 from ...host.session import HostFailure
-from ..run import Run
+from .. import parallel
 from .hostwise import Hostwise, in_parallel
-from .kinds import Remark, Server, Told
+from .kinds import Remark, Server, Stage, Told
 
 
 class HealthFileKind(Hostwise):
     """By a file on each host, which is renamed; its name stands for the balancers'."""
 
-    def __init__(self, run: Run, settings: HealthFile) -> None:
-        super().__init__(run, settings, "balance", settings.file)
+    def __init__(self, stage: Stage, settings: HealthFile) -> None:
+        super().__init__(stage, settings, "balance", settings.file)
         self._settings = settings
 
     def drain(self, told: Told) -> list[Remark]:
@@ -41,7 +40,7 @@ class HealthFileKind(Hostwise):
         return in_parallel(hosts, self._status)
 
     def _status(self, host: Host) -> Server:
-        return Server.of(self._ask(host, "look", new=not self._run.facts[host]["live"]))
+        return Server.of(self._ask(host, "look", new=not self._stage.facts[host]["live"]))
 
     def _ask(self, host: Host, operation: str, **asked: Any) -> dict[str, Any]:
         request = (f"healthfile_{operation}", {"file": self._settings.file, **asked})

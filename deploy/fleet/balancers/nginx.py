@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ...config import HostSettings, Nginx
 from ...host.connection import Host
-from ..run import Run
-from .kinds import Remark, Servers, Told
+from .kinds import Remark, Servers, Stage, Told
 from .remote import Remote
 
 
@@ -16,16 +15,17 @@ class NginxKind(Remote):
 
     looking = "nginx_look"
 
-    def __init__(self, run: Run, settings: Nginx) -> None:
+    def __init__(self, stage: Stage, settings: Nginx, tellers: Sequence[Host]) -> None:
         place = {
             "file": settings.upstream_file, "upstream": settings.upstream, "pidfile": settings.pidfile,
             "program": settings.program,
         }  # fmt: skip
-        super().__init__(run, settings, f"nginx's upstream {settings.upstream or settings.upstream_file}", place)
+        called = f"nginx's upstream {settings.upstream or settings.upstream_file}"
+        super().__init__(stage, settings, tellers, called, place)
         self._settings = settings
 
     def find(self, host: Host, servers: Servers) -> list[str]:
-        return addresses_of(self._run.host_settings[host], servers)
+        return addresses_of(self._stage.host_settings[host], servers)
 
     def drain(self, told: Told) -> list[Remark]:
         timeout = self._settings.drain_timeout

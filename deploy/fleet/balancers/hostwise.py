@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ...config import BalancerCommand, HealthFile
 from ...errors import ConnectionFailed, combine
-from ...fleet import parallel
 from ...host.connection import Host
-from ..run import Run
-from .kinds import Kind, Server, Servers, Told
+from .. import parallel
+from .kinds import Kind, Server, Servers, Stage, Told
 
 
 class Hostwise(Kind):
@@ -21,20 +20,19 @@ class Hostwise(Kind):
     :param name: what the balancer is known by.
     """
 
-    def __init__(self, run: Run, settings: HealthFile | BalancerCommand, called: str, name: str) -> None:
-        super().__init__(called, settings.min_available)
-        self._run = run
+    def __init__(self, stage: Stage, settings: HealthFile | BalancerCommand, called: str, name: str) -> None:
+        super().__init__(stage, called, settings.min_available)
         self._name = name
         self._seen: dict[Host, Server] = {}
 
     def look(self, hosts: Sequence[Host] = ()) -> dict[str, Servers]:
         """All servers; *hosts*, and those of which nothing is known, are asked now."""
-        run = self._run
-        self._seen.update(self._ask_all([host for host in run.hosts if host in hosts or host not in self._seen]))
-        others = [host for host in run.host_settings if host not in self._seen and host not in run.unreachable]
+        stage = self._stage
+        self._seen.update(self._ask_all([host for host in stage.hosts if host in hosts or host not in self._seen]))
+        others = [host for host in stage.host_settings if host not in self._seen and host not in stage.unreachable]
         return {
             self._name: {
-                **{host.name: self._seen[host] for host in run.hosts},
+                **{host.name: self._seen[host] for host in stage.hosts},
                 **{host.name: Server(True, "", "not asked") for host in others},
             }
         }
@@ -49,7 +47,7 @@ class Hostwise(Kind):
     def _of(self, told: Told) -> list[Host]:
         """The hosts that are to be told of a change: what was known of them is no longer so."""
         names = told.get(self._name, ())
-        hosts = [host for host in self._run.hosts if host.name in names]
+        hosts = [host for host in self._stage.hosts if host.name in names]
         for host in hosts:
             self._seen.pop(host, None)
         return hosts
