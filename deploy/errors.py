@@ -49,11 +49,11 @@ class DeployError(Exception):
         self, what: str, *, where: str = "", hint: str = "", output: str = "", parts: tuple[DeployError, ...] = ()
     ) -> None:
         # Here, because nobody can say which of a tool's words hold the URL of an index with its password.
-        what = masked(what)
+        what = _shown(masked(what))
         super().__init__(what)
         self.what = what
-        self.where = masked(where)
-        self.hint = masked(hint)
+        self.where = _shown(masked(where))
+        self.hint = _shown(masked(hint))
         self.output = masked(output)
         self.parts = parts
 
@@ -73,6 +73,13 @@ class DeployError(Exception):
     @property
     def _head(self) -> str:
         return f"{self.where}: {self.what}" if self.where else self.what
+
+
+def _shown(text: str) -> str:
+    """*text* without what plays with a terminal, or cannot be written to one: it may quote anybody's words."""
+    if text.translate({10: None, 9: None}).isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1] for each in text)
 
 
 class ConfigurationError(DeployError):

@@ -79,7 +79,7 @@ class Contents:
                 return None
             compiled = tuple(_compiled(each) for each in document["compiled"])
             return cls(document["filename"], compiled, tuple(document["problems"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
 
@@ -102,7 +102,7 @@ def read(path: Path) -> Contents:
                         compiled.append(_judged(member.filename, found, content, abi3))
                 except ValueError as error:
                     problems.append(f"{member.filename}: {error}")
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # zipfile and its decompressors have no common one
         raise BuildError(f"{path.name} is no wheel ({error})") from None
     return Contents(path.name, tuple(compiled), tuple(problems))
 

@@ -196,7 +196,8 @@ def _check_wheel(wheel: Wheel) -> None:
         name, version, _, _ = parse_wheel_filename(wheel.filename)
     except InvalidWheelFilename as error:
         raise ValueError(str(error)) from None
-    if "/" in wheel.filename or not wheel.filename.isprintable():
+    plain = wheel.filename.isprintable() and not {"/", "\\"} & set(wheel.filename)
+    if not plain or len(wheel.filename.encode()) > 255:
         raise ValueError(f"{wheel.filename!r} is no file name")
     if (name, str(version)) != (wheel.name, wheel.version):
         raise ValueError(f"{wheel.filename} is not {wheel.name!r} {wheel.version!r}")

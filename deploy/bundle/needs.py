@@ -136,7 +136,7 @@ def look_into(path: Path) -> Iterator[tuple[str, Needs]]:
                 with archive.open(info) as stream, _seekable(stream) as copy:
                     if needs := elf.read(copy):
                         yield info.filename, needs
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except Exception as error:  # zipfile and its decompressors have no common one
         raise BuildError(f"the wheel cannot be read: {error}", where=str(path), hint="remove it") from None
 
 

@@ -42,5 +42,5 @@ def _names(source: Path) -> Iterator[str]:
         else:
             with tarfile.open(source) as archive:
                 yield from archive.getnames()
-    except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError) as error:
+    except Exception as error:  # the modules and their decompressors have no common one
         raise BuildError(f"{source.name} cannot be unpacked ({error})") from None

@@ -72,7 +72,7 @@ def _members(wheel: Path) -> dict[str, tuple[bytes, int]]:
                 for member in archive.infolist()
                 if not member.is_dir()
             }
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # zipfile and its decompressors have no common one
         raise BuildError(f"{wheel.name} is no wheel ({error})") from None
 
 

@@ -64,7 +64,7 @@ def read(path: Path) -> Target:
         return Target.from_document(document)
     except KeyError as error:
         reason = f"{error.args[0]} is missing"
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = str(error)
     raise ConfigurationError(f"this is no target file: {reason}", where=where, hint="fab targets writes it anew")
 

@@ -86,7 +86,7 @@ class Wheelhouse:
         """Where the wheel of that SHA-256 came from, as far as it was kept."""
         try:
             return Origin(**json.loads((self.root / "wheels" / value / "origin.json").read_text()))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return None
 
     def wheel(self, value: str) -> Path | None:
@@ -176,7 +176,7 @@ class Wheelhouse:
         try:
             document = json.loads((self.root / "built" / f"{sdist_sha256}-{target.name}.json").read_text())
             return self.wheel(document["wheel"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def remember_built(self, sdist_sha256: str, target: Target, wheel_sha256: str) -> None:
@@ -200,7 +200,7 @@ class Wheelhouse:
         """What was found out about a wheel's compiled files, as it was remembered; None where nothing was."""
         try:
             return json.loads((self.root / "needs" / f"{wheel_sha256}.json").read_text())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
 
     def remember_needs(self, wheel_sha256: str, text: str) -> None:

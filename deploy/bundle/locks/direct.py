@@ -23,6 +23,13 @@ def place(url: str, directory: Path, *, require_commit: bool) -> tuple[File | Gi
 
     :param directory: what a relative path starts at.
     """
+    try:
+        return _place(url, directory, require_commit)
+    except (ValueError, OSError, RuntimeError) as error:  # of URLs; of paths; of a user whose home is not known
+        return None, f"it is neither a URL nor a path ({getattr(error, 'strerror', None) or error})"
+
+
+def _place(url: str, directory: Path, require_commit: bool) -> tuple[File | Git | Tree | None, str]:
     if re.match(r"(hg|svn|bzr)\+", url):
         return None, "of version-control systems only git can be bundled"
     if url.startswith("git+"):

@@ -151,8 +151,10 @@ def text(path: Path) -> str:
     """
     try:
         return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 ({error.reason})"
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        if isinstance(error, UnicodeDecodeError):
+            reason = f"it is not UTF-8 ({error.reason})"
         hint = "deploy.requirements names the lock file; fab lock-requirements writes one"
         raise ConfigurationError(f"the lock file cannot be read: {reason}", where=str(path), hint=hint) from None
 

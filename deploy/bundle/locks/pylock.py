@@ -108,7 +108,7 @@ def read(path: Path, terms: Terms, text: str | None = None) -> PylockFile:
     try:
         document = tomllib.loads(text)
         lock = Pylock.from_dict(document)
-    except (tomllib.TOMLDecodeError, PylockValidationError) as error:
+    except (tomllib.TOMLDecodeError, PylockValidationError, RecursionError) as error:
         raise ConfigurationError(f"it is no pylock.toml: {error}", where=str(path)) from None
     _assert_known("extras", terms.extras, lock.extras or (), path)
     _assert_known("groups", terms.groups, lock.dependency_groups or (), path)

@@ -67,7 +67,11 @@ def read(path: Path, terms: Terms, text: str | None = None) -> Requirements:
     problems: list[str] = []
     warnings: list[str] = []
     for where, beside, line in lines(path, text):
-        words = shlex.split(line) if line.startswith("-") else []
+        try:
+            words = shlex.split(line) if line.startswith("-") else []
+        except ValueError as error:
+            problems.append(f"{where}: {line}: {error}")
+            continue
         if words and words[0].partition("=")[0] in SOURCES:
             options += words
             continue
