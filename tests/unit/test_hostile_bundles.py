@@ -141,7 +141,7 @@ def test_a_manifest_of_any_kind_is_read_or_refused(document: Any) -> None:
 def test_a_name_of_a_file_that_leads_elsewhere_or_is_too_long_is_refused(filename: str) -> None:
     document = json.loads(KNOWN.to_json())
     document["wheels"][0]["filename"] = filename
-    with pytest.raises(BuildError, match="is no file name|Invalid wheel filename"):
+    with pytest.raises(BuildError, match=r"is no file name|Invalid wheel filename"):
         Manifest.from_json(json.dumps(_sealed(document)), "manifest.json")
 
 
