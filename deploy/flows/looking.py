@@ -8,9 +8,10 @@ from typing import Any
 from fabric import Config
 
 from ..bundle import Target, targetfile
-from ..errors import CheckFailed, DeployError, Interrupted, by_host
+from ..errors import CheckFailed, ConnectionFailed, DeployError, Interrupted, as_kind, by_host
 from ..fleet import parallel
 from ..host.connection import Host
+from ..host.session import HostFailure
 from ..source.snapshot import files
 from . import bundling, fitting, maintaining, matching, migrating, plan, probing, pushing, reaching
 from .balancing import Balance
@@ -28,7 +29,8 @@ def status(config: Config, options: Options) -> None:
         rows = []
         for host in asked:
             if host in failures:
-                rows.append([host.name, "not reached", "", "", "", "", ""])
+                reached = not isinstance(failures[host], ConnectionFailed)
+                rows.append([host.name, "not known" if reached else "not reached", "", "", "", "", ""])
             else:
                 rows.append([host.name, *_row(answers[host])])
         run.report.table(["host", "release", "revision", "state", "since", "by", "staged"], rows)
@@ -44,7 +46,10 @@ def status(config: Config, options: Options) -> None:
 
 
 def _ask(run: Run, host: Host) -> dict[str, Any]:
-    answer: dict[str, Any] = host.call("probe", shared_files=[], services=[], maintenance_file=run.watched)
+    try:
+        answer: dict[str, Any] = host.call("probe", shared_files=[], services=[], maintenance_file=run.watched)
+    except HostFailure as failure:
+        raise as_kind(CheckFailed, failure) from None
     return answer
 
 

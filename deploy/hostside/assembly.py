@@ -13,6 +13,7 @@ import os
 import sys
 import sysconfig
 
+from . import disk
 from .failure import Failure
 from .wheelfile import record_digest, write
 from .wheelstore import File, Stored
@@ -100,7 +101,7 @@ class Assembly:
 
     def _with_interpreter(self, stored: Stored, file: File) -> bytes:
         """A script with the venv's interpreter in its first line."""
-        with open(os.path.join(stored.tree, file.name), "rb") as stream:
+        with open(disk.open_file(os.path.join(stored.tree, file.name)), "rb") as stream:
             _first, _, rest = stream.read().partition(b"\n")
         return self._shebang() + rest
 
@@ -139,7 +140,7 @@ class Assembly:
             # Too many links, or a file system without them: a copy costs space and changes nothing else.
             if error.errno not in (errno.EMLINK, errno.EXDEV, errno.EPERM, errno.ENOTSUP):
                 raise
-            with open(source, "rb") as stream:
+            with open(disk.open_file(source), "rb") as stream:
                 write(destination, stream.read(), os.access(source, os.X_OK))
 
     def _write(self, place: str, content: bytes, stored: Stored, executable: bool = False) -> Row:

@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 
-from . import workers
+from . import disk, workers
 from .wheelfile import record_digest, write
 
 UNCHECKED_HASH = (1).to_bytes(4, "little")
@@ -60,7 +60,7 @@ def compile_files(tree: str, names: list[list[str]]) -> dict[str, str]:
     with _undisturbed():
         for name, installed in names:
             workers.stop_if_orphaned()
-            with open(os.path.join(tree, name), "rb") as stream:
+            with open(disk.open_file(os.path.join(tree, name)), "rb") as stream:
                 bytecode = make(stream.read(), installed)
             if bytecode is not None and len(os.fsencode(os.path.basename(path_of(name)))) <= _LONGEST_NAME:
                 made[path_of(name)] = put(tree, name, bytecode)

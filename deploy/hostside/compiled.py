@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from . import dynload, modulefinder
+from . import disk, dynload, modulefinder
 
 # The last suffix, a bare ".so", is that of plain libraries as well.
 _MODULE_SUFFIXES = tuple(suffix for suffix in importlib.machinery.EXTENSION_SUFFIXES if suffix != ".so")
@@ -70,7 +70,7 @@ def _module(file: str, path: str) -> str:
 
 def _holds(path: str, words: bytes) -> bool:
     """Whether the ELF file *path* has *words* in it: the function that makes a module is named after it (PEP 489)."""
-    with open(path, "rb") as stream:
+    with open(disk.open_file(path), "rb") as stream:
         if stream.read(len(_MAGIC)) != _MAGIC:
             return False
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:

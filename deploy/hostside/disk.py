@@ -26,7 +26,7 @@ _KEPT = 200
 
 def sync_directory(path: str) -> None:
     """Make names in *path* durable: a rename is only on disk once its directory is."""
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
@@ -140,6 +140,25 @@ def open_own(path: str, flags: int, mode: int = 0o644) -> int:
         os.close(descriptor)
         raise not_a_file(path)
     return descriptor
+
+
+class NotAFile(OSError):
+    """What is to be read is a pipe, a socket or a device, and not a file."""
+
+
+def open_file(path: str) -> int:
+    """Open a file to read it, wherever links lead; a pipe in its place would keep us waiting for ever.
+
+    :raises NotAFile, IsADirectoryError: something else is there.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise NotAFile(errno.EINVAL, "this is not a file", path)
 
 
 def not_a_file(path: str) -> Failure:

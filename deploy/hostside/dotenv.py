@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import NamedTuple
+
+from . import disk
 
 _NOTHING = re.compile(r"[ \t]*(?:[#;].*)?$", re.MULTILINE)
 _NAME = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=[ \t]*")
@@ -57,15 +58,10 @@ def read(path: str) -> Parsed:
     :raises OSError: it is there and cannot be read.
     """
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="", opener=_without_waiting) as stream:
+        with open(disk.open_file(path), encoding="utf-8", errors="surrogateescape", newline="") as stream:
             return parse(stream.read())
     except FileNotFoundError:
         return Parsed({}, [])
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """A pipe in its place would keep us waiting for ever."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _line_end(text: str, at: int) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from . import disk
+
 CLASS_32 = 1
 LITTLE_ENDIAN = 1
 I386 = 3
@@ -36,7 +38,7 @@ class Header(NamedTuple):
 def read(path: str) -> Header | None:
     """The header of *path*; None where it cannot be read or is no ELF file."""
     try:
-        with open(path, "rb") as stream:
+        with open(disk.open_file(path), "rb") as stream:
             identity = stream.read(16)
             if identity[:4] != b"\x7fELF":
                 return None

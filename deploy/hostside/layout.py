@@ -65,7 +65,7 @@ class Layout(NamedTuple):
 
         :raises Failure: kind ``refused``.
         """
-        for path in [*self.directories[1:], self.path("repo")]:
+        for path in [*self.directories[1:], self.path("repo"), self.path(".deploy", "units")]:
             if disk.kind(path) == stat.S_IFLNK:
                 raise Failure(f"{path} is a link, not a directory", "move it out of the way, then fab setup", "refused")
 

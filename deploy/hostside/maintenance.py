@@ -30,7 +30,7 @@ def put(layout: Layout, file: str, text: str) -> dict[str, bool]:
     """Switch it on, with *text* to show or to note; whether anything changed."""
     path = layout.path(file)
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
+        with open(disk.open_file(path), encoding="utf-8", errors="replace") as stream:
             if stream.read() == text:
                 return {"changed": False}
     except OSError:

@@ -87,7 +87,7 @@ def summary(layout: Layout) -> dict[str, Any]:
 def running(layout: Layout) -> str:
     """A sentence about the migration that is running, '' where none is; read-only."""
     try:
-        descriptor = os.open(_guard_file(layout), os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = disk.open_own(_guard_file(layout), os.O_RDONLY)
     except FileNotFoundError:
         return ""
     try:
@@ -127,7 +127,7 @@ def alone(layout: Layout, what: str, by: str) -> Iterator[Guard]:
 
     :raises Failure: kind ``migrating``; somebody else does.
     """
-    descriptor = os.open(_guard_file(layout), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    descriptor = disk.open_own(_guard_file(layout), os.O_RDWR | os.O_CREAT)
     try:
         _take(descriptor)
         yield Guard(descriptor, what, by)

@@ -9,6 +9,8 @@ import sysconfig
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
+from . import disk
+
 _SUFFIXES = tuple(importlib.machinery.all_suffixes())
 
 
@@ -86,7 +88,7 @@ def of_venv(root: str) -> list[str]:
     for library in list(found):
         for name in sorted(Directories().listing(library)[0]):
             if name.endswith(".pth"):
-                with open(os.path.join(library, name), encoding="utf-8", errors="replace") as stream:
+                with open(disk.open_file(os.path.join(library, name)), encoding="utf-8", errors="replace") as stream:
                     lines = [line.strip() for line in stream]
                 # A line that begins with "import" is code; it is not executed here.
                 found.update(

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from . import systemd
+from . import disk, systemd
 from .layout import Layout
 from .shapes import Service
 
@@ -37,7 +37,7 @@ def main_pid(service: Service, layout: Layout) -> int:
     :raises PermissionError: the file is for others to read.
     """
     try:
-        with open(layout.path(service["pidfile"]), encoding="ascii") as stream:
+        with open(disk.open_file(layout.path(service["pidfile"])), encoding="ascii") as stream:
             return max(0, int(stream.read().strip() or 0))
     except PermissionError:
         raise

@@ -108,7 +108,7 @@ def _let_go() -> None:
 
 @contextlib.contextmanager
 def _directory(layout: Layout) -> Iterator[int]:
-    descriptor = os.open(layout.path("venvs"), os.O_RDONLY)
+    descriptor = os.open(layout.path("venvs"), os.O_RDONLY | os.O_DIRECTORY)
     try:
         yield descriptor
     finally:

@@ -70,6 +70,8 @@ def _wrong(layout: Layout, names: Sequence[str], directory: bool) -> Iterator[tu
                 yield name, "is not a directory, and deploy.shared.dirs names it"
             elif not directory and stat.S_ISDIR(mode):
                 yield name, "is a directory, and deploy.shared.files names it"
+            elif name == ENVIRONMENT and not directory and not stat.S_ISREG(mode):
+                yield name, "is not a file"
             # What the service's own user keeps to itself is left in peace: a release only links to it.
             elif name == ENVIRONMENT and not os.access(path, os.R_OK):
                 yield name, "cannot be read by the deploy user, whose commands need it"

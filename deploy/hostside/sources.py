@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from . import statements, tree, workers
+from . import disk, statements, tree, workers
 from .statements import Found, Import
 
 LARGEST = 4 << 20
@@ -61,7 +61,7 @@ def read(release: str, share: list[str]) -> list[Any]:
         if os.path.getsize(full) > LARGEST:
             said.append([path, [[], None, f"1: it has more than {LARGEST >> 20} MiB"]])
             continue
-        with open(full, "rb") as stream:
+        with open(disk.open_file(full), "rb") as stream:
             content = stream.read()
         found = statements.read_package(content) if _is_package(path) else statements.read(content)
         said.append([path, list(found)])

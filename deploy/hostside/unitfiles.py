@@ -125,7 +125,7 @@ def _rendered(layout: Layout, identifier: str, files: Sequence[str], values: Val
     texts = {}
     for name in files:
         try:
-            with open(os.path.join(layout.release(identifier), name), encoding="utf-8") as stream:
+            with open(disk.open_file(os.path.join(layout.release(identifier), name)), encoding="utf-8") as stream:
                 texts[os.path.basename(name)] = render(stream.read(), values, name)
         except FileNotFoundError:
             raise Failure(f"release {identifier} brings no {name}", "deploy.service.unit_file", "missing") from None
@@ -143,7 +143,7 @@ def _installed(name: str, of_user: bool) -> str | None:
     if os.path.realpath(path) == os.devnull:
         raise Failure(f"{path} is masked", f"systemctl unmask {name}", "units")
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        with open(disk.open_file(path), encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read()
     except FileNotFoundError:
         return None

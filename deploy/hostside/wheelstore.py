@@ -236,9 +236,9 @@ def _compare(sha256: str, tree: str, expected: list[tuple[str, str]]) -> tuple[s
     for name, digest in expected:
         workers.stop_if_orphaned()
         try:
-            with open(os.path.join(tree, name), "rb") as stream:
+            with open(disk.open_file(os.path.join(tree, name)), "rb") as stream:
                 content = stream.read()
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, disk.NotAFile):
             return sha256, name
         if not is_as_recorded(content, digest):
             return sha256, name

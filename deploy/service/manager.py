@@ -79,10 +79,14 @@ def restart(service: Service, base: str, in_release: Sequence[str] = ()) -> Serv
         case Supervisor():
             return ServiceCommand(("supervisorctl", "restart", service.program), user)
         case Signal():
-            pidfile = shlex.quote(below(base, service.pidfile))
-            return ServiceCommand(("sh", "-c", f'kill -{service.signal} "$(cat {pidfile})"'), user)
+            pidfile = below(base, service.pidfile)
+            lacking = f"{{ echo {shlex.quote(f'there is no number of a process in {pidfile}')} >&2; exit 1; }}"
+            script = f'{_read_number(pidfile)} || {lacking}; kill -{service.signal} "$number"'
+            return ServiceCommand(("sh", "-c", script), user)
         case Touch():
-            return ServiceCommand(("touch", below(base, service.file)), user)
+            # Root follows no link that the application may have put there, and makes no file where it leads to.
+            no_link = ("-h",) if service.sudo else ()
+            return ServiceCommand(("touch", *no_link, below(base, service.file)), user)
         case Command():
             if service.sudo:
                 script = f"cd {shlex.quote(below(base, 'current'))} && {service.command}"
@@ -101,8 +105,8 @@ def successors_pidfile(service: Signal, base: str) -> str:
 
 def number(service: Signal, base: str) -> ServiceCommand:
     """The command that prints the main process's number; it waits while a successor takes over the pidfile."""
-    pidfile = shlex.quote(below(base, service.pidfile))
-    script = f'for i in $(seq 50); do kill -0 "$(cat {pidfile})" && exec cat {pidfile}; sleep 0.2; done; exit 1'
+    known = f'{_read_number(below(base, service.pidfile))} && kill -0 "$number" && echo "$number" && exit'
+    script = f"for i in $(seq 50); do {known}; sleep 0.2; done; exit 1"
     return ServiceCommand(("sh", "-c", f"{{ {script}; }} 2>/dev/null"), "root" if service.sudo else "")
 
 
@@ -116,11 +120,20 @@ def dismiss(service: Signal, base: str, number: int) -> ServiceCommand:
 
     A pidfile may be left from long ago, so its process has to be a child of that one.
     """
-    pidfile = shlex.quote(successors_pidfile(service, base))
-    child = f"grep -q '^PPid:[[:space:]]*{number}$' \"/proc/$new/status\""
-    wait = 'while kill -0 "$new"; do sleep 0.1; done'
-    script = f'new=$(cat {pidfile}) && {child} && kill -TERM "$new" && {wait}'
+    child = f"grep -q '^PPid:[[:space:]]*{number}$' \"/proc/$number/status\""
+    wait = 'while kill -0 "$number"; do sleep 0.1; done'
+    script = f'{_read_number(successors_pidfile(service, base))} && {child} && kill -TERM "$number" && {wait}'
     return ServiceCommand(("sh", "-c", f"{{ {script}; }} 2>/dev/null"), "root" if service.sudo else "")
+
+
+def _read_number(pidfile: str) -> str:
+    """The part of a shell line that reads ``number`` from *pidfile*, and fails where it is none of a process.
+
+    What the application writes there, root may act on: -1 would be every process, a pipe would never end, and the words
+    of another file would be quoted by kill(1).
+    """
+    file = shlex.quote(pidfile)
+    return f'test -f {file} && number=$(cat {file}) && case "$number" in ""|0*|1|*[!0-9]*) false;; esac'
 
 
 def inspect(service: Service) -> ServiceCommand | None:

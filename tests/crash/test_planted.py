@@ -1,9 +1,12 @@
-"""Links that the application's user puts below the base path: nothing that they lead to is touched."""
+"""Links and pipes that the application's user puts below the base path: nothing that links lead to is touched, and
+nobody waits for what a pipe brings.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from deploy.flows.rollback import rollback
 from deploy.flows.run import Options
 from deploy.flows.sharing import put
 from deploy.flows.steps import cleanup, setup
+from deploy.hostside import disk
 from tests.crash.harness import EXPIRY, SECRET, VERSIONS, World, outcome
 
 # Places below the base path; * is any name. What is there goes outside, and a link takes its place.
@@ -32,6 +36,17 @@ NEW = [
     "venvs/.partial-0", "venvs/0", "wheels/.partial-0", ".partial-current.1", ".partial-x", "staged", "repo",
     ".deploy/lock.json", ".deploy/.partial-lock.json.1", ".deploy/hostside-0.pyz", "shared/.partial-.env.00000000",
 ]  # fmt: skip
+
+# Where a pipe takes the place of what is there, or of what may come there.
+PIPES = [
+    "releases", "venvs", "wheels", "shared", ".deploy", "current", "staged", "repo", "shared/media", "shared/.env",
+    "releases/*/.release.json", "releases/*/package/__init__.py", "venvs/*/.venv.json", "wheels/*/wheel.json",
+    "wheels/*/tree/*/__init__.py", "wheels/*/bytecode-*.json", ".deploy/releases.json", ".deploy/lock.json",
+    ".deploy/lock.guard", ".deploy/journal.jsonl", ".deploy/checks.json", ".deploy/migrations.json",
+    ".deploy/migration.guard", ".deploy/drained.json", ".deploy/hostside-*.pyz", ".deploy/allowed_signers",
+    ".deploy/.partial-lock.json.1", "shared/.partial-put.00000000",
+]  # fmt: skip
+PATIENCE_S = 60
 
 
 def _works(world: World) -> Iterator[Callable[[], None]]:
@@ -66,6 +81,35 @@ def test_what_a_planted_link_leads_to_is_not_touched(world: World, kind: str, pl
         differing = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
         if differing:
             wrong.append(f"{place}: touched {differing}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nobody_waits_for_what_a_planted_pipe_brings(world: World) -> None:
+    (world.directory / "planted.env").write_text(f"SECRET={SECRET}\n")
+    world.version("three", *VERSIONS["three"])
+    wrong, place = [], ""
+
+    def hangs(*_: object) -> None:
+        raise AssertionError(f"{place}: somebody waits")
+
+    former = signal.signal(signal.SIGALRM, hangs)
+    try:
+        for place in PIPES:
+            world.restore("third")
+            planted = list(world.base.glob(place)) or ([] if "*" in place else [world.base / place])
+            assert planted, place
+            for path in planted:
+                disk.remove(str(path))
+                os.mkfifo(path)
+            for work in _works(world):
+                signal.alarm(PATIENCE_S)
+                with world.host(later=EXPIRY + 1):
+                    failed = outcome(work)
+                if failed is not None and ("defect" in str(failed) or "Traceback" in str(failed)):
+                    wrong.append(f"{place}: {failed}")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, former)
     assert not wrong, "\n".join(wrong)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.hostside import sharedpaths
+from deploy.hostside import disk, dotenv, sharedpaths
 from deploy.hostside.layout import Layout
 
 
@@ -54,6 +54,13 @@ def test_an_environment_that_the_deploy_user_may_not_read_is_wrong_and_another_f
         doubts = [name for name, _ in sharedpaths.doubtful(layout, [".env", "key.pem"])]
         os._exit(0 if (found, doubts) == ([".env"], ["key.pem"]) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_an_environment_that_is_a_pipe_is_wrong_and_nobody_waits_for_it(shared: Path) -> None:
+    os.mkfifo(shared / ".env")
+    assert wrong(shared, [".env"], []) == {".env": "is not a file"}
+    with pytest.raises(disk.NotAFile):
+        dotenv.read(str(shared / ".env"))
 
 
 def test_an_environment_that_everybody_may_read_is_doubtful(shared: Path) -> None:
