@@ -50,18 +50,27 @@ def search(database: Path, pins: Pins) -> tuple[list[Finding], int]:
         count += 1
         if record.get("withdrawn"):
             continue
-        for affected in record.get("affected") or []:
-            package = affected.get("package") or {}
-            if str(package.get("ecosystem", "")).partition(":")[0] != "PyPI":
-                continue
-            name = canonicalize_name(str(package.get("name", "")))
-            for version in versions.get(name, []):
-                if is_affected(affected, version):
-                    names = (str(record["id"]), *(str(alias) for alias in record.get("aliases") or []))
-                    found[Finding(name, version, names, _fixed(affected))] = None
+        try:
+            found.update(dict.fromkeys(_findings(record, versions)))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"this is no OSV record: {error}", where=where, hint="get the database again"
+            ) from None
     if not count:
         raise ConfigurationError("there is no OSV record in it", where=str(database), hint="deploy.audit.database")
     return sorted(found, key=lambda finding: (finding.package, finding.names)), count
+
+
+def _findings(record: Mapping[str, Any], versions: Mapping[str, Iterable[str]]) -> Iterator[Finding]:
+    for affected in record.get("affected") or []:
+        package = affected.get("package") or {}
+        if str(package.get("ecosystem", "")).partition(":")[0] != "PyPI":
+            continue
+        name = canonicalize_name(str(package.get("name", "")))
+        for version in versions.get(name, []):
+            if is_affected(affected, version):
+                names = (str(record["id"]), *(str(alias) for alias in record.get("aliases") or []))
+                yield Finding(name, version, names, _fixed(affected))
 
 
 def is_affected(affected: Mapping[str, Any], version: str) -> bool:
@@ -115,7 +124,7 @@ def _records(database: Path) -> Iterator[tuple[str, bytes]]:
             for name in archive.namelist():
                 if name.endswith(".json"):
                     yield f"{database}: {name}", archive.read(name)
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile and its decompressors have no common one
         raise ConfigurationError(
             f"the database of vulnerabilities cannot be read: {error}",
             where=str(database),
@@ -126,7 +135,7 @@ def _records(database: Path) -> Iterator[tuple[str, bytes]]:
 def _parsed(where: str, content: bytes) -> dict[str, Any]:
     try:
         record = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"this is no OSV record: {error}", where=where, hint="get the database again"
         ) from None

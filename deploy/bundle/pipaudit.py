@@ -92,7 +92,9 @@ def _answer(done: subprocess.CompletedProcess[str]) -> Sequence[Mapping[str, Any
         if done.returncode not in (0, 1):
             raise ValueError
         audited: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
-    except (ValueError, KeyError, TypeError):
+        if not isinstance(audited, list) or not all(map(_is_audited, audited)):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, RecursionError):
         said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith(("WARNING", " "))]
         raise CheckFailed(
             "the audit did not take place: pip-audit gave no answer",
@@ -100,6 +102,17 @@ def _answer(done: subprocess.CompletedProcess[str]) -> Sequence[Mapping[str, Any
             hint="is the service in reach? Without one, name a local database: deploy.audit.database",
         ) from None
     return audited
+
+
+def _is_audited(each: Any) -> bool:
+    """Whether a dependency of the answer is one, with what is looked at in it."""
+    found = each.get("vulns", []) if isinstance(each, dict) and "name" in each else None
+    return isinstance(found, list) and all(
+        isinstance(one, dict)
+        and "id" in one
+        and all(isinstance(one.get(key, []), list) for key in ("aliases", "fix_versions"))
+        for one in found
+    )
 
 
 def _skipped(audited: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

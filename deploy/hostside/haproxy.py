@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -150,10 +151,19 @@ def _tell(address: str, backend: str, states: Sequence[tuple[str, str]]) -> None
 
 def _statistics(address: str) -> list[dict[str, str]]:
     said = _ask(address, "show stat")
-    rows = list(csv.DictReader(io.StringIO(said.removeprefix("# "))))
-    if not rows or not {"pxname", "svname", "status", "scur"} <= set(rows[0]):
+    try:
+        rows = list(csv.DictReader(io.StringIO(said.removeprefix("# "), newline="")))
+    except csv.Error:
+        rows = []
+    if not rows or not all(map(_is_whole, rows)):
         raise Failure(f"{address} does not answer as haproxy's runtime socket does", "", "balancer")
     return rows
+
+
+def _is_whole(row: dict[str, Any]) -> bool:
+    """Whether a row has what is looked at; one that was cut off has not."""
+    named = all(isinstance(row.get(key), str) for key in ("pxname", "svname", "status", "scur"))
+    return named and re.fullmatch("[0-9]{0,18}", row["scur"]) is not None
 
 
 def _admin_states(address: str, backend: str) -> dict[str, int]:
