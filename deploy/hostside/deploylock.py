@@ -8,14 +8,13 @@ change happens under flock(2) on a guard file, so taking over an expired lock is
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import clock, disk, migrations
+from . import clock, disk, migrations, turns
 from .failure import Failure
 from .layout import Layout
 from .shapes import Owner
@@ -31,7 +30,7 @@ def _guarded(layout: Layout) -> Iterator[str]:
         raise Failure(f"{layout.base} is not set up", "run fab setup", "unprepared")
     descriptor = disk.open_own(layout.path(".deploy", "lock.guard"), os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        turns.take(descriptor, layout)
         yield layout.path(".deploy", "lock.json")
     finally:
         os.close(descriptor)

@@ -14,7 +14,7 @@ import os
 import warnings
 from collections.abc import Iterator
 
-from . import disk
+from . import disk, turns
 from .layout import Layout
 
 KINDS = ("releases", "venvs", "wheels")
@@ -100,7 +100,9 @@ def afterwards(layout: Layout) -> None:
 
 
 def _let_go() -> None:
-    """Leave standard input, output and error: where one stays open, the SSH channel does not end."""
+    """Leave standard input, output and error: where one stays open, the SSH channel does not end. And let others
+    change what lies here."""
+    turns.leave()
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(nothing, descriptor)

@@ -14,10 +14,10 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Callable
 
-from . import disk, kept, shapes
+from . import disk, kept, shapes, turns
 from .failure import Failure
 from .layout import Layout
 
@@ -60,12 +60,20 @@ class Wire:
             self._output.flush()
 
     @contextmanager
-    def beating(self) -> Iterator[None]:
+    def beating(self, for_nobody: bool) -> Iterator[None]:
+        """
+        :param for_nobody: go on where nobody listens any more. What does not is as good as killed, which may happen at
+            any moment, and is in nobody's way.
+        """
         done = threading.Event()
 
         def beat() -> None:
-            while not done.wait(BEAT_S):
-                self.send(beat=1)
+            try:
+                while not done.wait(BEAT_S):
+                    self.send(beat=1)
+            except OSError:
+                if not for_nobody:
+                    os._exit(1)
 
         thread = threading.Thread(target=beat, daemon=True)
         thread.start()
@@ -90,7 +98,7 @@ def serve(pending: Iterable[bytes] = ()) -> None:
 def _serve(wire: Wire) -> None:
     for layout, operations in wire.requests():
         for name, arguments in operations:
-            with wire.beating():
+            with wire.beating(for_nobody=name not in CHANGING):
                 outcome = attempt(name, layout, wire, arguments)
             wire.send(**outcome)
             if "result" in outcome:
@@ -207,6 +215,28 @@ PAYLOAD = frozenset({"receive", "add_wheels"})
 BALANCERS = frozenset(name for name in OPERATIONS if name.startswith(("haproxy_", "nginx_")))
 """The operations that need no base path: balancers run where nothing of an application lies."""
 
+CHANGING = frozenset(
+    {
+        "open_repository",
+        "begin",
+        "link_known",
+        "receive",
+        "fill",
+        "finish_push",
+        "add_wheels",
+        "install",
+        "complete",
+        "activate",
+        "judge",
+        "discard",
+        "write_units",
+        "put_units",
+        "cleanup",
+        "put_shared",
+    }
+)
+"""The operations that are performed alone on a host: see :mod:`hostside.turns`."""
+
 PROGRESS = frozenset({"install", "run", "migrate", "take_back"})
 """The operations that tell what they are at."""
 
@@ -227,4 +257,5 @@ def perform(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) ->
         arguments = {**arguments, "stream": wire.stream}
     if name in PROGRESS:
         arguments = {**arguments, "progress": lambda text: wire.send(progress=text)}
-    return operation(layout, **arguments)
+    with turns.alone(layout) if name in CHANGING else nullcontext():
+        return operation(layout, **arguments)

@@ -243,6 +243,12 @@ class World:
         for _, channel in self._channels:
             channel.cut()
 
+    def give_up(self) -> None:
+        """Cut the connections that are; others may be made."""
+        for _, channel in self._channels:
+            channel.cut()
+        self._channels.clear()
+
     def close_channels(self, host: Host) -> None:
         """Those of one connection."""
         for owner, channel in self._channels:

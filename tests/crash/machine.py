@@ -91,6 +91,8 @@ def _host(order: dict[str, Any], channels: socket.socket) -> None:
         _set_clock(order["clock"])
     if "started" in order:
         _start_again(order["started"], order["boot_id"])
+    if "patience" in order:
+        _wait_no_longer(order["patience"])
     # The disk of this host is the harness's to lose: nothing has to reach a real one.
     synced = _arm(order) if "log" in order and "trouble" not in order else lambda *words: None
     _watch_syncs(synced)
@@ -162,6 +164,13 @@ def _start_again(seconds: float, boot_id: str) -> None:
     time.clock_gettime = lambda which: before(which) + shift.get(which, 0)  # type: ignore[assignment]
 
 
+def _wait_no_longer(seconds: float) -> None:
+    """Let nobody wait longer than that for what is still at work on this host."""
+    from hostside import turns
+
+    turns.WAIT_S = seconds
+
+
 def _perform(command: list[str]) -> None:
     """Be what the login shell would have started."""
     if "-c" not in command:
@@ -186,8 +195,8 @@ def _arm(order: dict[str, Any]) -> Callable[..., None]:
     """Write down each step, and let the one go wrong that is ordered; what writes down that something was synced.
 
     ``at``: its number, from 1 on; 0 for none. ``how``: ``kill``, ``torn`` (the file that is opened is there, and what
-    should be in it is not), or ``error`` with ``errno``, once or, with ``lasting``, from then on. ``keep``: a directory
-    for what steps destroy, see :func:`_kept`.
+    should be in it is not), ``stop`` (that process alone, until it is continued), or ``error`` with ``errno``, once or,
+    with ``lasting``, from then on. ``keep``: a directory for what steps destroy, see :func:`_kept`.
     """
     log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     # As many bytes as there are steps before that one: who finds none left is there, whichever process it is.
@@ -223,6 +232,10 @@ def _arm(order: dict[str, Any]) -> Callable[..., None]:
                 os.write(given, b"." * 4096)
             number = order["errno"]
             raise OSError(number, os.strerror(number), step.paths[-1])
+        if order["how"] == "stop":
+            os.write(given, b"." * 4096)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            return
         if order["how"] == "torn" and step.verb == "write":
             os.close(os.open(step.paths[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         os.killpg(0, signal.SIGKILL)

@@ -67,11 +67,15 @@ class Work:
         error = self.perform(world, **order)
         assert type(error) is (self.fails or type(None)), error
 
-    def mended(self, world: World, **order: Any) -> DeployError | None:
-        """The deploy that follows, with no hand work but what an administrator does before the first."""
+    def hand_over(self, world: World) -> None:
+        """To the deploy that follows: with no hand work but what an administrator does before the first."""
         world.configure()
         if self.state == "bare":
             world.administer()
+
+    def mended(self, world: World, **order: Any) -> DeployError | None:
+        """The deploy that follows."""
+        self.hand_over(world)
         return outcome(world.deploy, **order)
 
     def assert_recovers(self, world: World, judge: Judge, died: object = "", **order: Any) -> None:
