@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from typing import Any
 
 from invoke import util
 
+from tests.fab import FAB, fab
 from tests.fleet.machines import Fleet, Machine
 
 DATA = Path(__file__).resolve().parent.parent / "data"
-FAB = Path(sys.executable).with_name("fab")
 SECRET = "sentinel-3f9c"
 
 _yaml: Any = util.yaml  # type: ignore[attr-defined]
@@ -102,12 +101,10 @@ class Project:
 
     def fab(self, *words: str, expect: int | None = 0, timeout: float = 180) -> Outcome:
         """Run `fab WORDS` with standard input closed, as cron does."""
-        process = self.start(*words)
-        output, _ = process.communicate(timeout=timeout)
-        outcome = Outcome(process.returncode, output)
+        outcome = Outcome(*fab(words, self.directory, self.environment(), timeout))
         if expect is not None:
             assert outcome.code == expect, outcome
-        assert "Traceback" not in output, output
+        assert "Traceback" not in outcome.output, outcome.output
         return outcome
 
     def start(self, *words: str) -> subprocess.Popen[str]:

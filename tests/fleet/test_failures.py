@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.fab import FAB
 from tests.fleet.machines import Fleet, Machine
-from tests.fleet.project import FAB, Project
+from tests.fleet.project import Project
 
 pytestmark = pytest.mark.fleet
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from invoke import util
 
+from tests.fab import fab
 from tests.fleet.machines import Fleet, Machine
-from tests.fleet.project import FAB, Project
+from tests.fleet.project import Project
 
 pytestmark = pytest.mark.fleet
 
@@ -81,12 +81,9 @@ class Guestbook:
         (self.directory / f"guestbook/migrations/{name}.py").write_text(text)
 
     def fab(self, *words: str, expect: int = 0) -> str:
-        command = [FAB, *words]
-        done = subprocess.run(
-            command, cwd=self.directory, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
-        assert done.returncode == expect, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        code, said = fab(words, self.directory, self.environment)
+        assert code == expect, said
+        return said
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
+from tests.fab import FAB
 from tests.fleet.machines import Fleet, Machine
-from tests.fleet.project import DATA, FAB, Project
+from tests.fleet.project import DATA, Project
 from tests.watching import Processes
 
 pytestmark = pytest.mark.fleet

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 import sys
 import textwrap
 import time
@@ -16,7 +15,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 from loopback import SSHD, Client, LoopbackHost, free_port
 
-FAB = Path(sys.executable).with_name("fab")
+from tests.fab import fab
+
 DATA = Path(__file__).resolve().parents[1] / "data"
 
 
@@ -33,19 +33,10 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LoopbackHos
 
 def run_fab(directory: Path, *words: str, expect: int = 0, at_most_s: float = 120) -> str:
     """What `fab` says in *directory*, on both streams; it ends as expected and with no traceback."""
-    done = subprocess.run(
-        [FAB, *words],
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=at_most_s,
-        check=False,
-    )
-    assert done.returncode == expect, done.stdout
-    assert "Traceback" not in done.stdout, done.stdout
-    return done.stdout
+    code, said = fab(words, directory, at_most_s=at_most_s)
+    assert code == expect, said
+    assert "Traceback" not in said, said
+    return said
 
 
 class LocalProject:

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.local.conftest import FAB
+from tests.fab import FAB, fab
 
 # A build backend that lies in the sdist itself (PEP 517, "In-tree build backends") and needs nothing but a C compiler.
 BACKEND = """\
@@ -263,28 +263,29 @@ class Project:
         return origin
 
     def fab(self, *words: str | Path, expect: int = 0, **variables: str) -> str:
-        process = self.start(*words, **variables)
-        said, _ = process.communicate(timeout=120)
-        assert process.returncode == expect, said
+        code, said = fab(words, self.directory, self.environment(**variables))
+        assert code == expect, said
         assert "Traceback" not in said, said
         return said
 
     def start(self, *words: str | Path, **variables: str) -> subprocess.Popen[str]:
-        foreign = ("PIP_", "UV_", "SSH_", "SOURCE_DATE")
-        own = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
-        environment = {
-            **own, "XDG_CACHE_HOME": str(self.cache), "HOME": str(self.cache.parent), "PIP_CONFIG_FILE": os.devnull,
-            **variables,
-        }  # fmt: skip
         return subprocess.Popen(
             [FAB, *words],
             cwd=self.directory,
-            env=environment,
+            env=self.environment(**variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        foreign = ("PIP_", "UV_", "SSH_", "SOURCE_DATE")
+        own = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+        return {
+            **own, "XDG_CACHE_HOME": str(self.cache), "HOME": str(self.cache.parent), "PIP_CONFIG_FILE": os.devnull,
+            **variables,
+        }  # fmt: skip
 
 
 MODULE = """\

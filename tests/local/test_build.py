@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.conftest import FAB, LocalProject
+from tests.fab import FAB
+from tests.local.conftest import LocalProject
 from tests.repositories import Git, needs_git
 
 # What they are about happens here; one kind of host will do.

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.conftest import FAB, free_port
+from tests.fab import FAB
+from tests.local.conftest import free_port
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # All that the demo's machine has besides Python.

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.conftest import FAB, Client, LocalProject, LoopbackHost, free_port
+from tests.fab import FAB
+from tests.local.conftest import Client, LocalProject, LoopbackHost, free_port
 from tests.watching import unfinished
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from deploy.hooks import POINTS
-from tests.local.conftest import FAB, LocalProject
+from tests.fab import FAB
+from tests.local.conftest import LocalProject
 
 pytestmark = pytest.mark.parametrize("host", ["openssh"], indirect=True)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.local.conftest import FAB, LocalProject
+from tests.fab import FAB
+from tests.local.conftest import LocalProject
 from tests.local.many import Many
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.conftest import FAB, LocalProject
+from tests.fab import FAB, fab
+from tests.local.conftest import LocalProject
 
 GOOD = """\
 tasks: {executor_class: deploy.executor.Executor}
@@ -33,21 +34,11 @@ class Misuse:
 
     def fab(self, *words: str, **environment: str) -> str:
         """What `fab` says; it must refuse, with the exit code of a configuration that is wrong."""
-        done = subprocess.run(
-            [FAB, *words],
-            cwd=self.directory,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert "Traceback" not in done.stdout, done.stdout
-        assert done.returncode == 2, done.stdout
-        assert done.stdout.count("error: ") == 1, done.stdout
-        return done.stdout
+        code, said = fab(words, self.directory, {**os.environ, **environment}, at_most_s=60)
+        assert "Traceback" not in said, said
+        assert code == 2, said
+        assert said.count("error: ") == 1, said
+        return said
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.conftest import FAB, LocalProject
+from tests.fab import FAB
+from tests.local.conftest import LocalProject
 
 pytestmark = pytest.mark.parametrize("host", ["openssh"], indirect=True)
 
