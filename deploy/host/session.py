@@ -118,12 +118,18 @@ class Session:
         """
         answer = Answer(self, len(operations), fatal=bool(payload))
         with self._closed_on_error():
-            self._send([json.dumps({"base": self._base, "ops": operations}).encode() + b"\n"])
+            try:
+                self._send([json.dumps({"base": self._base, "ops": operations}).encode() + b"\n"])
+            except OSError as error:
+                if not self._asked:
+                    raise
+                answer.refused = error  # the program gave up at what it was asked before, and said why
             if not self._started:
                 self._start()
             self._asked.append(answer)
             try:
-                self._send(payload)
+                if answer.refused is None:
+                    self._send(payload)
             except OSError as error:
                 answer.refused = error  # the program gave up; what it said is still to be read
         return answer

@@ -11,6 +11,7 @@ import contextlib
 import getpass
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -94,6 +95,12 @@ class Channel:
         self._received = b""
         with contextlib.suppress(OSError):
             self._both.shutdown(socket.SHUT_RDWR)
+
+    def await_end(self) -> None:
+        """Wait until the host program takes nothing any more; what it said is not read."""
+        looking = select.poll()
+        looking.register(self._both, 0)
+        assert looking.poll(30_000), "it goes on"
 
     def recv_stderr(self, size: int) -> bytes:
         return self._errors.recv(size)

@@ -22,7 +22,7 @@ from deploy.flows.rollback import rollback
 from deploy.flows.run import Options
 from deploy.flows.sharing import put
 from deploy.flows.steps import cleanup, setup
-from tests.crash.harness import EXPIRY, SECRET, VERSIONS, World, outcome
+from tests.crash.harness import EXPIRY, SECRET, VERSIONS, Channel, World, outcome
 from tests.crash.looking import Judge
 from tests.crash.points import EVERY
 from tests.crash.steps import EVENTS, NEW, READING, Step
@@ -153,6 +153,29 @@ def test_a_call_fails(prepared: World, judge: Judge, capsys: pytest.CaptureFixtu
     assert not wrong, "\n".join(wrong)
     with capsys.disabled():
         print(f"\ncalls that fail: {len(points)} points, {len(taken)} tried")  # noqa: T201
+
+
+def test_what_a_host_gave_up_at_is_told_also_where_more_is_asked_of_it_by_then(prepared: World, judge: Judge) -> None:
+    """What is to be installed is asked for behind the code, before anybody knows how that arrived."""
+    deploys = next(work for work in WORKS if work.name == "a first deploy")
+    point = next(
+        point
+        for point in _points(prepared, deploys)
+        if point.trouble.name == "a broken disk" and point.lasting and point.step.startswith("chmod releases/.partial-")
+    )
+    late = []
+
+    def when_it_has_ended(kind: str, channel: Channel, data: bytes) -> None:
+        if kind == "send" and b'"install"' in data and not late:
+            late.append(channel)
+            channel.await_end()
+
+    prepared.moment = when_it_has_ended
+    try:
+        _assert_survives(prepared, judge, point)
+    finally:
+        prepared.moment = lambda kind, channel, data: None
+    assert late
 
 
 def _points(world: World, work: Work) -> list[Point]:
