@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
+import importlib
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from invoke import util
 
+import deploy.tasks
 from deploy import config, masking
 from deploy.errors import ConfigurationError
 from deploy.flows.projects import plain
@@ -96,6 +98,13 @@ NUMBERS = st.integers(-3, 3) | st.sampled_from([1 << 62, 1 << 70, 10**400, -(10*
 LEAVES = st.none() | st.booleans() | NUMBERS | st.floats() | TEXTS | st.dates() | st.datetimes() | st.binary(max_size=3)
 KEYS = TEXTS | st.sampled_from(sorted(config.Settings.model_fields)) | st.none() | st.booleans() | st.integers(-1, 1)
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tasks_of_others() -> Iterator[None]:
+    """The fabfile adds one to the tasks of the program."""
+    yield
+    importlib.reload(deploy.tasks)
 
 
 def _places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
