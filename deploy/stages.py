@@ -56,8 +56,11 @@ def _assert_mergeable(path: Path, known: dict[str, Any], document: Mapping[str, 
     """Refuse a mapping where there is none already, and the other way round; what is new goes into *known*."""
     for key, value in document.items():
         if key in known and isinstance(known[key], dict) != isinstance(value, dict):
+            where = f"{path}: {above}{key}"
+            if value is None:
+                raise ConfigurationError("is empty; it must be a mapping", where=where)
             needed = "must be a mapping" if isinstance(known[key], dict) else "must not be a mapping"
-            raise ConfigurationError(f"{needed}, as it is by default or in another file", where=f"{path}: {above}{key}")
+            raise ConfigurationError(f"{needed}, as it is by default or in another file", where=where)
         if isinstance(value, dict):
             _assert_mergeable(path, known.setdefault(key, {}), value, f"{above}{key}.")
         else:

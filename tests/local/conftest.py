@@ -62,7 +62,7 @@ class LocalProject:
         (self.base / "shared/.env").chmod(0o600)
         self.configure(strategy)
 
-    def configure(self, strategy: str = "auto", extra: str = "") -> None:
+    def configure(self, strategy: str = "auto", extra: str = "", migrate: str = "command: python migrate.py") -> None:
         (self.directory / "fabric.yaml").write_text(
             textwrap.dedent(
                 f"""\
@@ -76,7 +76,7 @@ class LocalProject:
                   index: {{ambient: true}}
                   source: {{strategy: {strategy}}}
                   shared: {{files: [.env], dirs: [data]}}
-                  migrate: {{command: python migrate.py}}
+                  migrate: {{{migrate}}}
                   service: {{manager: command, command: sh restart.sh, pidfile: shared/pid, sudo: false}}
                   health: {{url: "http://127.0.0.1:{self.port}/health", timeout: 5}}
                   stages: {{local: {{hosts: ["{self.host.address}"]}}}}

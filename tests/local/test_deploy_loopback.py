@@ -83,7 +83,7 @@ def test_uncommitted_changes_are_said_recorded_and_shown(project: LocalProject) 
     (project.directory / "version.txt").write_text("two\n")
     (project.directory / "new\x1b[31m").write_text("")
     (project.directory / "migrate.py").rename(project.directory / "left.log")
-    project.configure(extra="  migrate:\n")
+    project.configure(migrate="command: 'true'")
     (project.directory / ".deployignore").write_text("*.log\nfabric.yaml\n")
     said = project.fab("deploy", "--dry")
     names = r".deployignore, migrate.py, 'new\x1b[31m', version.txt"
