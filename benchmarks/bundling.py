@@ -22,7 +22,7 @@ from statistics import median
 
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
-from tests.fleet.project import FAB
+from tests.fab import FAB
 
 from .figures import Row, Work, in_turn, seconds, text, timed
 from .rivals import HERE, run

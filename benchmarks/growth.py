@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.local.conftest import FAB
+from tests.fab import FAB
 from tests.local.many import Many
 
 from . import figures

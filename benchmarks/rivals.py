@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.bundle import Places, Target, Wheelhouse, create_bundle
+from tests.fab import FAB
 from tests.fleet.machines import Fleet, Machine
-from tests.fleet.project import FAB, Project
+from tests.fleet.project import Project
 
 from .figures import Work
 

@@ -23,8 +23,9 @@ from fabric import Config
 from deploy.host.connection import Access, Host
 from deploy.source import rsync
 from deploy.source.snapshot import Snapshot
+from tests.fab import FAB
 from tests.fleet.machines import Fleet, Machine, Relay
-from tests.fleet.project import FAB, Project
+from tests.fleet.project import Project
 from tests.repositories import Git, Hg, Svn
 
 from . import figures

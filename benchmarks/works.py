@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import median
 
 from deploy.bundle import Wheelhouse, create_bundle
+from tests.fab import FAB
 from tests.fleet.machines import Fleet, Relay
-from tests.fleet.project import FAB
 
 from .figures import Row, against, in_turn, seconds, timed
 from .rivals import HERE, PLACES, TARGET, Rivals, run
