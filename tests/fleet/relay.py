@@ -25,6 +25,7 @@ class _Connection:
     server_reader: asyncio.StreamReader
     server: asyncio.StreamWriter
     client_heard: bool = False
+    counted_at: float = float("-inf")
 
 
 # A chunk and the moment it is due at the other end; no bytes for the end of the stream, None for "cut here".
@@ -38,8 +39,10 @@ class Relay:
     :param cut_after_bytes: once that many bytes went up (client to server, all connections together) all
         connections are cut, and new ones are reset at once until :meth:`mend`.
 
-    ``round_trips`` counts the times that a client spoke again after it had heard something. A window
-    adjustment in the middle of a long upload counts too: it is an upper bound of what a client waited for.
+    ``round_trips`` counts the times that a client spoke again after it had heard something, and at least as long after
+    the last time that counted as an answer takes. What was said before cannot have waited for one: a client that is
+    busy says later what nobody waits for. A window adjustment in the middle of a long upload counts too: it is an upper
+    bound of what a client waited for.
     """
 
     def __init__(
@@ -136,9 +139,11 @@ class Relay:
     async def _hear_client(self, connection: _Connection, up: _Queue) -> None:
         while True:
             data = await connection.client_reader.read(CHUNK)
-            if data and connection.client_heard:
+            now = self._loop.time()
+            if data and connection.client_heard and now >= connection.counted_at + 2 * self.latency_s:
                 self.round_trips += 1
                 connection.client_heard = False
+                connection.counted_at = now
             limit = self._cut_after_bytes
             if limit is not None:
                 cut_here = len(data) >= limit

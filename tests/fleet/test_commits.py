@@ -52,7 +52,7 @@ def test_a_commit_far_away_costs_few_round_trips_and_few_bytes(project: Project,
     """Fourteen after the handshake, which takes four: two more than without git, which are its own."""
     counts = []
     (project.directory / "ballast").write_bytes(os.urandom(5 << 20))
-    with project.fleet.relay(web, latency_s=0.025) as relay:
+    with project.fleet.relay(web, latency_s=0.05) as relay:
         project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}})
         git.commit()
         project.fab("deploy")
@@ -182,7 +182,7 @@ def test_a_deploy_of_mercurial_far_away_and_cut(tmp_path: Path, fleet: Fleet, bo
     project = Project(tmp_path / "tiny", fleet, [web], source={"strategy": "hg"})
     (project.directory / ".hgignore").write_text("^fabric.yaml$\n")
     hg = Hg(project.directory)
-    with project.fleet.relay(web, latency_s=0.025) as relay:
+    with project.fleet.relay(web, latency_s=0.05) as relay:
         project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}})
         hg.commit()
         project.fab("deploy")

@@ -193,7 +193,7 @@ def test_new_code_far_away_costs_few_round_trips(project: Project) -> None:
     """The speed budget: twelve after the handshake, which takes four."""
     web = project.machines[0]
     counts = []
-    with project.fleet.relay(web, latency_s=0.025) as relay:
+    with project.fleet.relay(web, latency_s=0.05) as relay:
         project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}})
         project.fab("deploy")
         for number in range(3):
@@ -202,8 +202,6 @@ def test_new_code_far_away_costs_few_round_trips(project: Project) -> None:
             project.fab("deploy")
             assert relay.connections == 1
             counts.append(relay.round_trips)
-    # The relay counts whatever is said after something was heard, so a busy laptop that is late to say a thing that
-    # nobody waits for makes one more of it.
     assert min(counts) <= 4 + 12, counts
     assert project.serving(web)["version"] == "number 2"
 
