@@ -24,8 +24,9 @@ def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Wor
                 world.version(version, *names)
                 world.deploy()
                 judge.learn(world, version)
-        yield world, judge
-        world.close()
+    # Outside: what is for all tests of this process must not change the environment of the others.
+    yield world, judge
+    world.close()
 
 
 @pytest.fixture
