@@ -46,11 +46,30 @@ def repository(directory: Path) -> str:
     return f"fromgit @ git+file://{directory}@{said.stdout.strip()}\n"
 
 
+class Unbuilt(Project):
+    """With a wheelhouse that has what others fetched and nothing that they built."""
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "XDG_CACHE_HOME": str(self._cache())}
+
+    def _cache(self) -> Path:
+        cache = self.directory.parent / "cache"
+        if not cache.exists():
+            known = Path(super().environment()["XDG_CACHE_HOME"]) / "fabric-wheelhouse"
+            (cache / "fabric-wheelhouse").mkdir(parents=True)
+            for kind in ("wheels", "sources"):
+                if (known / kind).is_dir():
+                    subprocess.run(
+                        ["cp", "-a", "--reflink=auto", known / kind, cache / "fabric-wheelhouse"], check=True
+                    )
+        return cache
+
+
 def test_forty_packages_go_to_three_debians_with_one_command(tmp_path: Path, fleet: Fleet, boot: Any) -> None:
     machines = boot.all(("bullseye", "old"), ("bookworm", "mid"), ("trixie", "new"))
     builders = boot.all(("bullseye-build", "oldbuild"), ("bookworm-build", "midbuild"), ("trixie-build", "newbuild"))
     hosts = [{"host": f"deploy@{builder.address}"} for builder in builders]
-    project = Project(tmp_path / "tiny", fleet, machines, builders=hosts)
+    project = Unbuilt(tmp_path / "tiny", fleet, machines, builders=hosts)
     lock = (DATA / "everything.txt").read_text() + repository(tmp_path / "repository")
     (project.directory / "requirements.txt").write_text(lock)
     (project.directory / "everything.py").write_text(MODULES)
