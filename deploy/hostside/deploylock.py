@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import clock, disk, migrations, turns
+from . import clock, disk, migrations, troubles, turns
 from .failure import Failure
 from .layout import Layout
 from .shapes import Owner
@@ -25,7 +25,7 @@ LockDocument = dict[str, Any]
 @contextmanager
 def _guarded(layout: Layout) -> Iterator[str]:
     if not os.access(layout.path(".deploy"), os.W_OK | os.X_OK):
-        if os.path.isdir(layout.base) and disk.is_read_only(layout.base):
+        if os.path.isdir(layout.base) and troubles.is_read_only(layout.base):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS), layout.path(".deploy"))
         raise Failure(f"{layout.base} is not set up", "run fab setup", "unprepared")
     descriptor = disk.open_own(layout.path(".deploy", "lock.guard"), os.O_RDWR | os.O_CREAT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
-from . import commands, disk, journal, patterns
+from . import commands, journal, patterns, troubles
 from .failure import Failure
 from .layout import Layout
 from .migrations import Document, Guard, Heads, alone, summary
@@ -173,7 +173,7 @@ def ask(layout: Layout, identifier: str, head: str, env: Mapping[str, str]) -> d
     try:
         said = commands.answer(layout, identifier, head, env, HEAD_TIMEOUT_S)
     except OSError as error:
-        return {"heads": None, "problem": disk.explain(error).what}
+        return {"heads": None, "problem": troubles.explain(error).what}
     except Failure as failure:
         return {"heads": None, "problem": failure.what}
     if said["exited"]:

@@ -10,7 +10,6 @@ from typing import Any
 
 from . import (
     deploylock,
-    disk,
     drained,
     interpreter,
     maintenance,
@@ -19,6 +18,7 @@ from . import (
     sharedpaths,
     signature,
     systemd,
+    troubles,
     unitfiles,
 )
 from .failure import Failure
@@ -102,7 +102,7 @@ def explain(layout: Layout, path: str, number: int) -> None:
     """
     if not 0 < number < 1 << 12:
         raise Failure(f"the system knows no error {number}", kind="refused")
-    raise disk.explain(OSError(number, os.strerror(number), path))
+    raise troubles.explain(OSError(number, os.strerror(number), path))
 
 
 def _units_differing(layout: Layout, units: Units | None) -> list[str]:
@@ -141,7 +141,7 @@ def _base(layout: Layout, nearest: str) -> dict[str, Any]:
         "unwritable": unwritable,
         "foreign": foreign,
         "loose": loose,
-        "read_only": disk.is_read_only(nearest),
+        "read_only": troubles.is_read_only(nearest),
         "creatable": os.access(nearest, os.W_OK | os.X_OK),
     }
 

@@ -9,7 +9,7 @@ import stat
 import time
 from typing import Any, Callable
 
-from . import disk, kept, leftovers, removal, repository, tree
+from . import disk, kept, leftovers, removal, repository, tree, troubles
 from .failure import Failure
 from .layout import Layout, Records, as_name
 from .shapes import Shared
@@ -342,7 +342,7 @@ def cleanup(layout: Layout, keep: int, thorough: bool = False) -> dict[str, Any]
         except Failure as failure:
             gone["problem"] = gone["problem"] or failure.what
         except OSError as error:
-            gone["problem"] = gone["problem"] or disk.explain(error, layout.base).what
+            gone["problem"] = gone["problem"] or troubles.explain(error, layout.base).what
     return gone
 
 

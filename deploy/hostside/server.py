@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Callable
 
-from . import disk, kept, shapes, turns
+from . import kept, shapes, troubles, turns
 from .failure import Failure
 from .layout import Layout
 
@@ -116,7 +116,7 @@ def attempt(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) ->
     except Failure as failure:
         return _told(failure)
     except OSError as error:
-        return _told(disk.explain(error, layout.base))
+        return _told(troubles.explain(error, layout.base))
     except Exception:
         import traceback
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from . import disk
+from . import troubles
 from .failure import Failure
 
 Task = list[Any]
@@ -143,7 +143,7 @@ def _outcome(task: Callable[..., Any], arguments: list[Any]) -> dict[str, Any]:
     except Failure as failure:
         return {"failure": {"what": failure.what, "hint": failure.hint, "kind": failure.kind}}
     except OSError as error:
-        return {"error": [error.errno, error.strerror or str(error), disk.named(error) or None]}
+        return {"error": [error.errno, error.strerror or str(error), troubles.named(error) or None]}
     except Exception:
         import traceback
 
