@@ -11,7 +11,6 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from deploy.bundle import (
 from deploy.bundle.locks import Terms
 from deploy.bundle.wheelhouse import Wheelhouse
 from deploy.errors import BuildError, ConfigurationError
+from tests.unit.altering import holder, places
 from tests.unit.test_hostile_wheels import GOOD, damaged, wheels
 
 BOUNDED = settings(
@@ -68,25 +68,14 @@ LEAVES = st.none() | st.booleans() | NUMBERS | st.floats() | TEXTS
 JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3))
 
 
-def _places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield (*above, key)
-        yield from _places(inner, (*above, key))
-
-
 @st.composite
 def altered(draw: st.DrawFn, document: dict[str, Any]) -> Any:
     """*document* with something else in one to three places."""
     changed = copy.deepcopy(document)
-    places = sorted(_places(document), key=str)
-    for place in draw(st.lists(st.sampled_from(places), min_size=1, max_size=3)):
-        at: Any = changed
-        try:
-            for key in place[:-1]:
-                at = at[key]
-            at[place[-1]]
-        except (KeyError, IndexError, TypeError):
+    there = sorted(places(document), key=str)
+    for place in draw(st.lists(st.sampled_from(there), min_size=1, max_size=3)):
+        at = holder(changed, place)
+        if at is None:
             continue  # the former place held it
         if draw(st.integers(0, 5)):
             at[place[-1]] = draw(JSON)

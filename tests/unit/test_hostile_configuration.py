@@ -27,6 +27,7 @@ import deploy.tasks
 from deploy import config, masking
 from deploy.errors import ConfigurationError
 from deploy.flows.projects import plain
+from tests.unit.altering import holder, places
 
 _yaml: Any = util.yaml  # type: ignore[attr-defined]
 
@@ -107,14 +108,7 @@ def _tasks_of_others() -> Iterator[None]:
     importlib.reload(deploy.tasks)
 
 
-def _places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield (*above, key)
-        yield from _places(inner, (*above, key))
-
-
-PLACES = sorted(_places(DOCUMENT), key=str)
+PLACES = sorted(places(DOCUMENT), key=str)
 
 
 @st.composite
@@ -122,12 +116,8 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     """The document above with something else in one to three places."""
     document = copy.deepcopy(DOCUMENT)
     for place in draw(st.lists(st.sampled_from(PLACES), min_size=1, max_size=3)):
-        at: Any = document
-        try:
-            for key in place[:-1]:
-                at = at[key]
-            at[place[-1]]
-        except (KeyError, IndexError, TypeError):
+        at = holder(document, place)
+        if at is None:
             continue  # the former place held it
         match draw(st.sampled_from(["replace", "remove", "rename", "add"])):
             case "replace":
