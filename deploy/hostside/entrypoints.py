@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 from typing import NamedTuple
 
@@ -35,6 +34,8 @@ def parse(text: str) -> list[EntryPoint]:
 
     :raises ValueError: one cannot be a command, or calls nothing.
     """
+    import configparser  # takes long, and a wheel's file is read once
+
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names of commands keep their case
     try:

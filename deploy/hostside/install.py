@@ -85,16 +85,18 @@ def _assemble(layout: Layout, name: str, stored: list[Stored]) -> dict[str, str]
     Making and verifying both go through the whole store, so they do it at the same time; a venv that has no name yet is
     nobody's.
     """
+    from . import newvenv  # takes long to import, and most deploys find the venv there
+
     with wheelstore.Verification(stored) as verification:
         try:
-            partial = venvs.make(layout.base, name, stored)
+            partial = newvenv.make(layout.base, name, stored)
         except (Failure, OSError):
             if damaged := verification.damaged():  # that is why
                 return damaged
             raise
         if damaged := verification.damaged():
             return damaged
-    venvs.place(layout.base, name, partial)
+    newvenv.place(layout.base, name, partial)
     return {}
 
 

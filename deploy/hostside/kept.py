@@ -3,7 +3,7 @@
 Compiling the sources takes several times as long as most of what is asked, and a zipapp has no place for the outcome.
 So it lies beside it, in a file of the interpreter's own, which begins with the digest of what follows: a file that is
 damaged or cut short is as good as none, and nothing of it need be on the disk for sure. The loader reads it
-(``deploy/host/bootstrap.py``).
+(``deploy/host/bootstrap.py``). Each module's code is packed by itself, because a run needs a few of them only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import marshal
 import os
-from typing import Any
 
 from . import disk
 
@@ -24,11 +23,11 @@ class Program:
     :param made_path: where what Python made of it is kept.
     :param data: the zipapp.
     :param known: whether it lies there already.
-    :param made: name → code of each module that was imported, growing.
+    :param made: name → code of each module that was imported, as :mod:`marshal` writes it; growing.
     :param had: how many of them lie there already.
     """
 
-    def __init__(self, path: str, made_path: str, data: bytes, known: bool, made: dict[str, Any], had: int) -> None:
+    def __init__(self, path: str, made_path: str, data: bytes, known: bool, made: dict[str, bytes], had: int) -> None:
         self._path = path
         self._made_path = made_path
         self._data = data

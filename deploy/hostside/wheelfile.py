@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import csv
-import email.parser
 import errno
 import hashlib
 import io
@@ -172,6 +171,8 @@ class WheelFile:
         return found[0] if found else ""
 
     def _is_pure(self) -> bool:
+        import email.parser  # most who open this module open no wheel that is new
+
         headers = email.parser.Parser().parsestr(self._text("WHEEL"))
         version = headers.get("Wheel-Version", "").strip()
         if version.partition(".")[0] != "1":

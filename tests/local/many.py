@@ -69,6 +69,16 @@ class Many:
         (self.directory / "fabfile.py").write_text("from deploy import ns\n")
         self.configure()
 
+    def lighten(self) -> None:
+        """One small dependency, and no code: what is left is the work of a deploy itself."""
+        for path in self.directory.glob("*.py"):
+            if path.name != "fabfile.py":
+                path.unlink()
+        (self.directory / "requirements.in").write_text("itsdangerous\n")
+        lock = (self.directory / "requirements.txt").read_text()
+        own = lock[lock.index("itsdangerous==") :]
+        (self.directory / "requirements.txt").write_text(own[: own.index("markupsafe==")])
+
     def base(self, number: int) -> Path:
         return self.srv / str(number)
 

@@ -25,13 +25,13 @@ OWN = {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json"}
 ASSEMBLE = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-from hostside import arrivals, install, venvs
+from hostside import arrivals, install, newvenv
 from hostside.layout import Layout
 layout, wheels = Layout(sys.argv[2]), json.loads(sys.argv[3])
 for wheel in wheels:
     with open(wheel["path"], "rb") as stream:
         arrivals.add_wheels(layout, [wheel], stream)
-venvs.place(layout.base, "ours", venvs.make(layout.base, "ours", install.opened(layout, wheels)))
+newvenv.place(layout.base, "ours", newvenv.make(layout.base, "ours", install.opened(layout, wheels)))
 """
 
 

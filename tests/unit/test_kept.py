@@ -81,7 +81,7 @@ def test_what_python_made_of_it_is_taken_and_what_is_imported_later_joins_it(kep
     kept.run(("records", {}), ("journal", {"entry": {}}))
     made = marshal.loads(kept.made.read_bytes()[32:])
     assert {"hostside.setup", "hostside.journal"} <= made.keys()
-    made["hostside.journal"] = compile("def append(layout, entry): return 'taken'", "journal.py", "exec")
+    made["hostside.journal"] = marshal.dumps(compile("def append(layout, entry): return 'taken'", "journal.py", "exec"))
     put(kept.made, made)
     assert kept.run(("journal", {"entry": {}}))[-1] == {"result": "taken"}
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from deploy.hostside import arrivals, disk, entrypoints, install, venvs, wheelstore
+from deploy.hostside import arrivals, disk, entrypoints, install, newvenv, venvs, wheelstore
 from deploy.hostside.failure import Failure
 from deploy.hostside.layout import Layout
 from deploy.hostside.wheelfile import record_digest
@@ -69,8 +69,8 @@ def add(base: Path, one: dict[str, Any]) -> None:
 
 
 def assemble(base: Path, *wheels: dict[str, Any]) -> Path:
-    partial = venvs.make(str(base), "v1", install.opened(Layout(str(base)), list(wheels)))
-    venvs.place(str(base), "v1", partial)
+    partial = newvenv.make(str(base), "v1", install.opened(Layout(str(base)), list(wheels)))
+    newvenv.place(str(base), "v1", partial)
     return base / "venvs/v1"
 
 
@@ -241,7 +241,7 @@ def test_what_was_killed_half_way_is_made_again(base: Path, tmp_path: Path, poin
     add(base, one)
     pid = os.fork()
     if not pid:
-        mocker.patch(f"deploy.hostside.venvs.{point}", side_effect=lambda *_: os._exit(9))
+        mocker.patch(f"deploy.hostside.newvenv.{point}", side_effect=lambda *_: os._exit(9))
         assemble(base, one)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
