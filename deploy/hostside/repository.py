@@ -79,6 +79,9 @@ def _make(layout: Layout, kind: str, form: str) -> None:
 def _sweep(path: str, kind: str) -> None:
     """Remove what a push that was cut left behind; the deploy lock says that none is running."""
     if kind != "git":
+        for name in os.listdir(path):
+            if name.startswith("hg-"):  # what was sent; see deploy/source/hg.py
+                disk.remove(os.path.join(path, name))
         return
     for directory, names, files in os.walk(path):
         for name in [*names, *files]:
@@ -112,7 +115,7 @@ def fill(layout: Layout, identifier: str, commit: str, prefix: str, paths: str, 
     lacking = [item.path for item in wanted if item.path not in blobs]
     if lacking:
         raise Failure(f"commit {commit[:7]} has no {lacking[0]}", kind="repository")
-    with tempfile.TemporaryFile() as asked:
+    with tempfile.TemporaryFile(prefix=disk.PARTIAL, dir=layout.path("releases")) as asked:
         asked.write("".join(f"{blobs[item.path]}\n" for item in wanted).encode())
         asked.seek(0)
         with _reading([*_git(layout), "cat-file", "--batch", "--buffer"], asked) as stream:

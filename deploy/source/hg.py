@@ -161,8 +161,9 @@ def send(host: Host, commit: Commit, path: str, identifier: str, tool: str) -> i
     :param tool: the host's hg.
     :raises StagingFailed: hg could not.
     """
+    # What is sent is laid down in a file first: in the repository, where it is nobody else's and there is room for it.
     serve = [
-        "sh", "-c", 'umask 022; HGRCPATH= HGPLAIN=1; export HGRCPATH HGPLAIN; exec "$0" "$@"', tool,
+        "sh", "-c", 'umask 022; HGRCPATH= HGPLAIN=1 TMPDIR=$2; export HGRCPATH HGPLAIN TMPDIR; exec "$0" "$@"', tool,
         "-R", path, "serve", "--stdio",  # hg serves with these words alone
     ]  # fmt: skip
     with relay(host, serve) as rides, tempfile.TemporaryDirectory(prefix="deploy-share-") as folder:

@@ -24,6 +24,7 @@ from tests.fleet.conftest import Standing
 from tests.fleet.machine import Machine
 from tests.fleet.machines import Fleet
 from tests.fleet.project import Outcome, Project
+from tests.fleet.watching import Watch
 from tests.sources import sdist, sha256
 
 BOOKWORM = Target.parse({"python": "3.11", "platform": "manylinux_2_36_x86_64"})
@@ -107,6 +108,26 @@ def test_a_build_that_fails_on_the_build_host_shows_its_compilers_words(
     assert f"host deploy@{builder.address}: its build failed" in said
     assert "the moon is missing" in said
     assert builder.run(LEFT_BEHIND).stdout == ""
+
+
+def test_a_build_host_whose_tmp_is_somebody_elses_builds_in_the_home(
+    builder: Machine, fleet: Fleet, tmp_path: Path
+) -> None:
+    builder.run("systemctl stop supervisor")  # it tries out /tmp as it starts
+    builder.run("chown nobody /tmp /var/tmp; chmod 0777 /tmp /var/tmp")
+    watch = Watch(builder, "/tmp", "/var/tmp")
+    try:
+        app = Application(tmp_path / "home", fleet, [{"host": f"deploy@{builder.address}"}])
+        assert "created: 1 wheel" in app.create().output
+        assert builder.run("ls -d /home/deploy/fabric-wheelhouse-*", check=False).stdout == ""
+        builder.run("chown root /home/deploy; chmod 0755 /home/deploy")
+        app = Application(tmp_path / "none", fleet, [{"host": f"deploy@{builder.address}"}])
+        said = app.create(expect=3).output
+        assert "no place to build in: /tmp and /home/deploy are not writable, or open to other users" in said
+        seen = watch.end()
+        assert not seen, seen
+    finally:
+        builder.run("chown root /tmp /var/tmp; chmod 1777 /tmp /var/tmp; chown deploy /home/deploy")
 
 
 def test_what_the_build_host_has_and_production_lacks_is_grafted(

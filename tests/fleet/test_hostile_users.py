@@ -4,7 +4,6 @@ somebody owns /tmp and sets the environment. And users whose home cannot be writ
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import pytest
 
 from tests.fleet.machines import Fleet, Machine
 from tests.fleet.project import Project
+from tests.fleet.watching import Watch
+from tests.repositories import Git, Hg, needs_git, needs_hg
 
 pytestmark = pytest.mark.fleet
 
@@ -26,8 +27,8 @@ PAGE = "shared/maintenance.html"
 def make(tmp_path: Path, fleet: Fleet, boot: Any) -> Callable[..., Project]:
     """The application, deployed once to a host."""
 
-    def make(login: str = "deploy", **section: Any) -> Project:
-        web: Machine = boot("bookworm", "web1")
+    def make(login: str = "deploy", base: str = "bookworm", **section: Any) -> Project:
+        web: Machine = boot(base, "web1")
         web.authorize(login)
         project = Project(tmp_path / "tiny", fleet, [web], **section)
         project.configure(stages={"production": {"hosts": [f"{login}@{web.address}"]}})
@@ -148,33 +149,6 @@ def test_what_root_signals_and_touches_for_the_application_is_nothing_else(make:
 
 # --- /tmp and the environment are somebody else's ---
 
-WATCH = """
-import ctypes, os, select, struct, sys
-libc = ctypes.CDLL(None, use_errno=True)
-watching = libc.inotify_init1(os.O_NONBLOCK)
-for place in (b"/tmp", b"/tmp/evil", b"/var/tmp", b"/dev/shm"):
-    assert libc.inotify_add_watch(watching, place, 0x20 | 0x100 | 0x80 | 0x2) > 0  # opened, created, moved to, written
-print("watching", flush=True)
-sys.stdin.read()
-try:
-    seen = os.read(watching, 1 << 20)
-except BlockingIOError:
-    seen = b""
-at = 0
-while at < len(seen):
-    _, mask, _, length = struct.unpack_from("iIII", seen, at)
-    name = seen[at + 16 : at + 16 + length].rstrip(b"\\0").decode()
-    if name:
-        print(hex(mask), name)
-    at += 16 + length
-"""
-
-
-def _started(web: Machine, script: str) -> subprocess.Popen[str]:
-    enter = ["nsenter", "--target", str(web.pid1), "--all", "--", "python3", "-I", "-c", script]
-    return subprocess.Popen(enter, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
 NAMES = (
     "hostside.pyz", ".partial-hostside.pyz", "deploy", "deploy-", "fabric-wheelhouse", "pip", "rsync", "ansible", "s",
     ".env", "lock", "lock.json", "tmp", "units", "version.txt", "migrate.py", "releases", "current", "deploy-index",
@@ -185,9 +159,8 @@ MODULES = (
 EVIL = "open('/tmp/evil-ran', 'a').write(__file__)\n"
 
 
-def test_nothing_is_read_from_or_written_to_a_tmp_of_somebody_elses(make: Callable[..., Project]) -> None:
-    project = make()
-    web = project.machines[0]
+def give_away_tmp(web: Machine, variables: tuple[str, ...]) -> Watch:
+    """To mallory, who has prepared it; *variables* of all logins lead there. What watches it from now on."""
     web.add_user("mallory")
     web.write("/etc/canary", CANARY, 0o666)
     links = "; ".join(f"ln -s /etc/canary {name}" for name in NAMES)
@@ -196,23 +169,55 @@ def test_nothing_is_read_from_or_written_to_a_tmp_of_somebody_elses(make: Callab
     web.write("/tmp/evil/code", EVIL, owner="mallory")
     web.run(f"chown mallory /tmp/evil; cd /tmp && {links}; cd evil && {links}; {modules}")
     web.run("cp -a /tmp/evil/*.py /tmp; cd /home/deploy && cp /tmp/evil/*.py . && chown deploy *.py")
-    variables = ("TMPDIR", "TEMP", "PYTHONPATH", "PYTHONHOME")
     # sudo would clear them away.
     web.sudoers(f'Defaults env_keep += "{" ".join(variables)}"\ndeploy ALL=(ALL:ALL) NOPASSWD: ALL')
     web.write("/etc/environment", "".join(f"{name}=/tmp/evil\n" for name in variables))
-    project.version("watched")
-    project.more_dependencies()
-    project.configure(migrate={"command": "python migrate.py && echo in $TEMP"})
-    watch = _started(web, WATCH)
-    assert watch.stdout is not None
-    assert watch.stdout.readline() == "watching\n"
-    assert "migrated: in /tmp/evil" in project.fab("deploy").output
-    for task in (("setup",), ("check",), ("shared.put", "version.txt", "--as", "data/x"), ("rollback",)):
-        project.fab(*task)
-    seen, _ = watch.communicate("")
+    return Watch(web, "/tmp", "/tmp/evil", "/var/tmp", "/dev/shm")
+
+
+def assert_left_alone(web: Machine, watch: Watch) -> None:
+    seen = watch.end()
     assert not seen, seen
     assert not web.exists("/tmp/evil-ran"), web.read("/tmp/evil-ran")
     assert web.read("/etc/canary") == CANARY
+
+
+def test_nothing_is_read_from_or_written_to_a_tmp_of_somebody_elses(make: Callable[..., Project]) -> None:
+    project = make()
+    web = project.machines[0]
+    project.version("watched")
+    project.more_dependencies()
+    project.configure(migrate={"command": "python migrate.py && echo in $TEMP"})
+    watch = give_away_tmp(web, ("TMPDIR", "TEMP", "PYTHONPATH", "PYTHONHOME"))
+    assert "migrated: in /tmp/evil" in project.fab("deploy").output
+    for task in (("setup",), ("check",), ("shared.put", "version.txt", "--as", "data/x"), ("rollback",)):
+        project.fab(*task)
+    assert_left_alone(web, watch)
+
+
+@needs_git
+@needs_hg
+def test_git_and_mercurial_keep_away_from_a_tmp_of_somebody_elses(make: Callable[..., Project]) -> None:
+    project = make(base="bookworm-vcs")
+    web = project.machines[0]
+    watch = give_away_tmp(web, ("TMPDIR", "TEMP"))
+    (project.directory / ".gitignore").write_text("fabric.yaml\n")
+    (project.directory / ".hgignore").write_text("^fabric.yaml$\n^[.]git/\n")
+    repositories = {"git": Git(project.directory), "hg": Hg(project.directory)}
+    for strategy, repository in repositories.items():
+        project.configure(source={"strategy": strategy})
+        for number in range(2):
+            project.version(f"{strategy} {number}")
+            repository.commit()
+            project.fab("deploy")
+            assert project.serving(web)["version"] == f"{strategy} {number}"
+        project.fab("cleanup")
+    web.run("touch /srv/tiny/repo/hg-unbundle-cut", user="guestbook")
+    project.version("after one that was cut")
+    repositories["hg"].commit()
+    project.fab("deploy")
+    assert web.run("ls -A /srv/tiny/repo").stdout.split() == [".hg", "deploy.json"]
+    assert_left_alone(web, watch)
 
 
 # --- homes ---

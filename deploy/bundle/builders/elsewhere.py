@@ -27,16 +27,30 @@ _ROUNDS = 12
 # command, what to send on its standard input -> exit status, standard output, what else it said
 Run = Callable[[Sequence[str], Iterator[bytes]], tuple[int, bytes, str]]
 
-# What runs there first. Its lines on standard error are a sign of life while a compiler is silent.
+# What runs there first. It works where nobody but root could put something else in its place, compilers included: where
+# the directory for temporary files is another user's, or has no sticky bit, it takes the home instead. Its lines on
+# standard error are a sign of life while a compiler is silent.
 _LOADER = """\
-import os, shutil, signal, subprocess, sys, tarfile, tempfile
+import os, shutil, signal, stat, subprocess, sys, tarfile, tempfile
 for each in (signal.SIGHUP, signal.SIGTERM):
     signal.signal(each, lambda *_: sys.exit(1))
-directory = os.path.realpath(tempfile.mkdtemp(prefix="fabric-wheelhouse-"))
+def ours(place):
+    look = os.stat(place)
+    shared = look.st_mode & 0o022 and not look.st_mode & stat.S_ISVTX
+    return look.st_uid in (0, os.geteuid()) and not shared and (place == "/" or ours(os.path.dirname(place)))
+def usable(place):
+    return os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK) and ours(place)
+places = [os.path.realpath(place) for place in (os.environ.get("TMPDIR") or "/tmp", os.path.expanduser("~"))]
+place = next(filter(usable, places), None)
+if place is None:
+    sys.exit("no place to build in: " + " and ".join(places) + " are not writable, or open to other users")
+directory = tempfile.mkdtemp(prefix="fabric-wheelhouse-", dir=place)
 child = None
 try:
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
         archive.extractall(directory)
+    os.environ["TMPDIR"] = directory + "/temporary"
+    os.mkdir(os.environ["TMPDIR"])
     sys.stdin.buffer.read()
     child = subprocess.Popen([sys.executable, "-I", directory + "/work.py", directory],
                              stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
@@ -107,7 +121,7 @@ class Elsewhere:
             repair=True,
         )
         (job.space / "job.json").write_text(json.dumps(described))
-        command = [self.python or f"python{job.target.python}", "-W", "ignore", "-c", _LOADER]
+        command = [self.python or f"python{job.target.python}", "-I", "-W", "ignore", "-c", _LOADER]
         with _packed(job.space) as archive:
             status, answer, said = self.run(command, iter(lambda: archive.read(CHUNK), b""))
         try:
