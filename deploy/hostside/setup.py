@@ -9,6 +9,7 @@ import pwd
 import stat
 from typing import Any
 
+from . import troubles
 from .failure import Failure
 from .layout import Layout
 
@@ -26,7 +27,10 @@ def make(layout: Layout, owner: str) -> dict[str, Any]:
     done relative to directories that are open, and that nobody can exchange.
 
     :returns: ``changed``, one sentence for each change.
+    :raises OSError: the file system takes none; also where none is needed, as nothing can be deployed there.
     """
+    if os.path.isdir(layout.base) and troubles.is_read_only(layout.base):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), layout.base)
     try:
         user = pwd.getpwnam(owner)
     except KeyError:

@@ -146,4 +146,8 @@ def test_before_a_deploy_begins(troubled: Troubled) -> None:
         said = project.fab(stage, "deploy", expect=5).output
         assert f"{hosts[name].address}: {what}: /srv/tiny/.deploy" in said
         assert remedy in said
+    what, remedy = TOLD["readonly"]
+    said = project.fab("readonly", "setup", expect=5).output
+    assert f"{hosts['readonly'].address}: {what}: /srv/tiny" in said
+    assert remedy in said
     troubled.assert_recovers()
