@@ -9,11 +9,20 @@ import os
 import sys
 import venv
 from collections.abc import Sequence
+from typing import Any
 
 from . import disk
 from .assembly import Assembly
 from .venvs import MARKER, path
 from .wheelstore import Stored
+
+
+class _Builder(venv.EnvBuilder):
+    """The interpreter is a link, or there is no venv: where a link fails, `venv` itself quietly makes a copy."""
+
+    def symlink_or_copy(self, src: Any, dst: Any, relative_symlinks_ok: bool = False) -> None:
+        if not os.path.islink(dst):
+            os.symlink(os.path.basename(src) if relative_symlinks_ok else src, dst)
 
 
 def make(base: str, name: str, wheels: Sequence[Stored]) -> str:
@@ -26,7 +35,7 @@ def make(base: str, name: str, wheels: Sequence[Stored]) -> str:
     final = path(base, name)
     partial = os.path.join(base, "venvs", disk.PARTIAL + name)
     disk.remove(partial)
-    venv.EnvBuilder(symlinks=True, with_pip=False).create(partial)
+    _Builder(symlinks=True, with_pip=False).create(partial)
     _rename_inside(partial, final)
     assembly = Assembly(partial, final, reserved=(MARKER,))
     for one in wheels:
