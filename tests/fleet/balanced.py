@@ -22,6 +22,7 @@ VERSION = open("version.txt").read().strip()
 def application(environ, start):
     if environ["PATH_INFO"] == "/health":
         sick = VERSION.endswith("-broken") or os.path.exists("/srv/tiny/shared/refuse-" + VERSION)
+        sick |= environ["REMOTE_ADDR"] != "127.0.0.1" and os.path.exists("/srv/tiny/shared/shy")
         start("500 broken" if sick else "200 OK", [("Content-Length", "0")])
         return [b""]
     if environ["PATH_INFO"] == "/up":
@@ -157,6 +158,12 @@ def statuses(balancer: Machine, backend: str = "web") -> list[str]:
     """What haproxy says of each server."""
     rows = [line.split(",") for line in tell(balancer, "show stat").splitlines()]
     return [next(row[17] for row in rows if row[:2] == [backend, name]) for name in NAMES]
+
+
+def orders(balancer: Machine, backend: str = "web") -> list[str]:
+    """What haproxy was told of each server: "0" to send it requests (its management manual, ``show servers state``)."""
+    rows = [line.split(" ") for line in tell(balancer, f"show servers state {backend}").splitlines()]
+    return [next(row[6] for row in rows if row[3:4] == [name]) for name in NAMES]
 
 
 def await_up(balancer: Machine, backend: str = "web", count: int = 3) -> None:

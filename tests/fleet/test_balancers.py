@@ -21,6 +21,7 @@ from tests.fleet.balanced import (
     await_up,
     change,
     furnish,
+    orders,
     provide,
     renew,
     statuses,
@@ -152,6 +153,32 @@ def test_an_interrupt_while_a_session_is_waited_for_puts_its_host_back(project: 
         assert statuses(balancer) == ["UP"] * 3
         web1.run("rm /srv/tiny/shared/held")
         assert [request.result().status for request in held] == [200] * 3
+
+
+def test_an_interrupt_while_a_host_is_put_back_brings_it_back_with_its_former_release(
+    project: Project, balancer: Machine
+) -> None:
+    web1 = project.machines[0]
+    before = project.serving(web1)["version"]
+    new = change(project)
+    process = project.start("deploy")
+    try:
+        while orders(balancer)[0] == "0":
+            assert process.poll() is None
+        # From now on it is well for us, and not for haproxy: what is put back is waited for.
+        web1.run("touch /srv/tiny/shared/shy")
+        project.kill_when(
+            process, lambda: orders(balancer)[0] == "0" and project.serving(web1).get("version") == new, signal.SIGINT
+        )
+        said, _ = process.communicate(timeout=60)
+    finally:
+        web1.run("rm -f /srv/tiny/shared/shy")
+    assert process.returncode == 130, said
+    assert [project.serving(machine)["version"] for machine in project.machines] == [before] * 3
+    assert orders(balancer) == ["0"] * 3
+    await_up(balancer)
+    project.fab("deploy")
+    assert project.serving(web1)["version"] == new
 
 
 def test_an_interrupt_and_a_killed_client_leave_nobody_out_for_long(project: Project, balancer: Machine) -> None:
