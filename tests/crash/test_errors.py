@@ -27,8 +27,6 @@ from tests.crash.looking import Judge
 from tests.crash.points import EVERY
 from tests.crash.steps import EVENTS, NEW, READING, Step
 
-SAMPLE = 72
-"""Points that are tried where not all are; each trouble of each work is among them if there are as many."""
 SEED = int(os.environ.get("CRASH_SEED", "1"))
 
 CHANGING = tuple({"write" if event == "open" else event.partition(".")[2] for event in EVENTS})
@@ -203,15 +201,13 @@ def _begin(world: World, work: Work) -> None:
 
 
 def _sample(points: list[Point]) -> list[Point]:
-    """Some of each work and trouble, then any."""
-    order = random.Random(SEED)
-    mixed = order.sample(points, len(points))
+    """Each trouble of each work, and each step by its name, some of them together: which, is drawn."""
+    drawn = random.Random(SEED).sample(points, len(points))
     first: dict[tuple[str, str], Point] = {}
-    for point in mixed:
+    for point in drawn:
         first.setdefault((point.work.name, point.trouble.name), point)
-    chosen = list(first.values())
-    others = [point for point in mixed if point not in set(chosen)]
-    return chosen + others[: max(0, SAMPLE - len(chosen))]
+    named = {point.step: point for point in drawn} | {point.step: point for point in first.values()}
+    return list(dict.fromkeys([*first.values(), *named.values()]))
 
 
 def _assert_survives(world: World, judge: Judge, point: Point) -> None:
