@@ -53,7 +53,8 @@ def test_a_commit_far_away_costs_few_round_trips_and_few_bytes(project: Project,
     """Fourteen after the handshake, which takes four: two more than without git, which are its own."""
     (project.directory / "ballast").write_bytes(os.urandom(5 << 20))
     with project.fleet.relay(web, latency_s=0.05) as relay:
-        project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}})
+        # To extend the lock meanwhile would be two more.
+        project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}}, lock={"expiry": 600})
         git.commit()
         project.fab("deploy")
 
@@ -183,7 +184,8 @@ def test_a_deploy_of_mercurial_far_away_and_cut(tmp_path: Path, fleet: Fleet, bo
     (project.directory / ".hgignore").write_text("^fabric.yaml$\n")
     hg = Hg(project.directory)
     with project.fleet.relay(web, latency_s=0.05) as relay:
-        project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}})
+        # To extend the lock meanwhile would be two more.
+        project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}}, lock={"expiry": 600})
         hg.commit()
         project.fab("deploy")
 
@@ -197,6 +199,7 @@ def test_a_deploy_of_mercurial_far_away_and_cut(tmp_path: Path, fleet: Fleet, bo
         before = project.serving(web)
         (project.directory / "big").write_bytes(os.urandom(50 << 20))
         hg.commit()
+        project.configure(lock={"expiry": 4})
         process = project.start("deploy")
         while web.run("ls -d /srv/tiny/repo/.hg/store/journal", check=False).returncode:
             assert process.poll() is None, process.communicate()[0]

@@ -194,7 +194,8 @@ def test_new_code_far_away_costs_few_round_trips(project: Project) -> None:
     """The speed budget: twelve after the handshake, which takes four."""
     web = project.machines[0]
     with project.fleet.relay(web, latency_s=0.05) as relay:
-        project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}})
+        # To extend the lock meanwhile would be two more.
+        project.configure(stages={"production": {"hosts": [f"deploy@127.0.0.1:{relay.port}"]}}, lock={"expiry": 600})
         project.fab("deploy")
 
         def deploy(number: int) -> None:
