@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckFailed, DeployError
+from ..errors import CheckFailed, DeployError, ExitCode
 from . import privilege
 from .bootstrap import program
 from .transport import PACKET
@@ -26,6 +26,8 @@ class HostFailure(DeployError):
 
     :ivar kind: a word to act on: ``locked``, ``corrupt``, ``disk``, ``incomplete``, ...
     """
+
+    exit_code = ExitCode.CHECK  # where nobody gives it another kind, see errors.as_kind
 
     def __init__(self, what: str, *, where: str, hint: str, kind: str) -> None:
         super().__init__(what, where=where, hint=hint)

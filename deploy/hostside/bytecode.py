@@ -73,7 +73,7 @@ def put(tree: str, source: str, bytecode: bytes) -> str:
     try:
         write(target, bytecode)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(target), 0o755, exist_ok=True)
+        disk.make_way(os.path.dirname(target))
         write(target, bytecode)
     except FileExistsError:
         os.unlink(target)  # never write into it: a venv may share it

@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import shapes
@@ -20,6 +20,18 @@ GONE = ".gone"
 """What was whole and is out of use begins with the one and ends with the other; see :mod:`removal`."""
 _KEPT = 200
 """As many bytes of a name are kept when more is put to it; a name has 255 at most."""
+
+
+def walk(root: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As :func:`os.walk`, which without more passes over a directory that cannot be listed.
+
+    :raises OSError: one cannot be.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    return os.walk(root, onerror=refuse)
 
 
 def sync_directory(path: str) -> None:
@@ -180,6 +192,30 @@ def is_directory(path: str) -> bool:
     :raises OSError: that cannot be looked at: what may not be looked at is not to be taken for something that is gone.
     """
     return kind(path) == stat.S_IFDIR
+
+
+def leads_somewhere(path: str) -> bool:
+    """Whether *path*, or what it is a link to, is there.
+
+    :raises OSError: that cannot be looked at.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def make_way(path: str) -> None:
+    """Make the directory *path* and those above it, as far as they are not there.
+
+    :raises OSError: one cannot be made, or looked at: that is "File exists" with :func:`os.makedirs`.
+    """
+    try:
+        os.makedirs(path, 0o755, exist_ok=True)
+    except FileExistsError as error:
+        os.stat(error.filename)
+        raise
 
 
 def make_directories(root: str, path: str) -> None:

@@ -5,13 +5,14 @@ Apart from :mod:`.venvs`, because what is imported here takes longer than most o
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import venv
 from collections.abc import Sequence
 from typing import Any
 
-from . import disk
+from . import disk, troubles
 from .assembly import Assembly
 from .venvs import MARKER, path
 from .wheelstore import Stored
@@ -35,7 +36,11 @@ def make(base: str, name: str, wheels: Sequence[Stored]) -> str:
     final = path(base, name)
     partial = os.path.join(base, "venvs", disk.PARTIAL + name)
     disk.remove(partial)
-    _Builder(symlinks=True, with_pip=False).create(partial)
+    try:
+        _Builder(symlinks=True, with_pip=False).create(partial)
+    except FileExistsError as error:
+        # Nothing was there: `venv` takes for lacking what it may not look at, and makes it again.
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), troubles.named(error)) from None
     _rename_inside(partial, final)
     assembly = Assembly(partial, final, reserved=(MARKER,))
     for one in wheels:

@@ -209,7 +209,7 @@ def finish_push(
         # What the link points at would be removed, wherever that is.
         if os.path.realpath(parent) != os.path.normpath(os.path.join(real, os.path.dirname(path))):
             raise Failure(f"{path} is to be shared, but the code has a link on the way to it", kind="refused")
-        os.makedirs(parent, 0o755, exist_ok=True)
+        disk.make_way(parent)
         disk.remove(link)
         depth = path.count("/")
         os.symlink("../" * (depth + 2) + "shared/" + path, link)
@@ -249,7 +249,7 @@ def activate(layout: Layout, identifier: str) -> dict[str, Any]:
     if (
         not layout.has(identifier)
         or disk.kind(os.path.join(release, ".release.json")) != stat.S_IFREG
-        or not os.path.exists(os.path.join(release, ".venv", "bin", "python"))
+        or not disk.leads_somewhere(os.path.join(release, ".venv", "bin", "python"))
     ):
         raise Failure(f"release {identifier} is not complete", "run fab update-deps", "incomplete")
     if state == "bad":

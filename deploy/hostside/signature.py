@@ -57,7 +57,7 @@ def put(layout: Layout, text: str, owner: str) -> dict[str, Any]:
             "refused",
         )
     if owner == "root":
-        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        disk.make_way(os.path.dirname(path))
     disk.write_atomically(path, text)
     return {"changed": [f"wrote {path}"]}
 

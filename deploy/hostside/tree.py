@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from . import shapes
+from . import disk, shapes
 from .failure import Failure
 
 LARGEST = 1 << 28
@@ -91,9 +91,12 @@ def _kind(mode: int) -> str:
 
 
 def walk(root: str) -> list[Entry]:
-    """Every entry below *root*, in no particular order."""
+    """Every entry below *root*, in no particular order.
+
+    :raises OSError: a directory cannot be listed.
+    """
     entries = []
-    for directory, names, files in os.walk(root):
+    for directory, names, files in disk.walk(root):
         prefix = os.path.relpath(directory, root)
         for name in names + files:
             entries.append(entry(root, name if prefix == "." else f"{prefix}/{name}"))

@@ -114,7 +114,7 @@ def put(layout: Layout, texts: Mapping[str, str], of_user: bool) -> list[dict[st
     for name, text in texts.items():
         former = _installed(name, of_user)
         if former != text:
-            os.makedirs(layout.path(".deploy", "units"), 0o755, exist_ok=True)
+            disk.make_way(layout.path(".deploy", "units"))
             disk.write_atomically(layout.path(".deploy", "units", name), text)
             install = re.search(r"^\[Install\]", text, re.MULTILINE) is not None
             changed.append({"name": name, "former": former, "install": install})

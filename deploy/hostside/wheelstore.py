@@ -106,7 +106,7 @@ def unpack(path: str, filename: str, partial: str) -> list[tuple[str, str, int]]
             continue  # ours takes its place
         parent = os.path.dirname(name)
         if parent not in made:
-            os.makedirs(os.path.join(root, parent), 0o755, exist_ok=True)
+            disk.make_way(os.path.join(root, parent))
             made.add(parent)
         file = File(name, member.digest, member.size, _kind(wheel, member))
         write(os.path.join(root, name), member.content, file.kind != "f")

@@ -115,7 +115,7 @@ class _Failing:
 
         os.open, os.fsync, os.fstat = open_, fsync, fstat  # type: ignore[assignment]
         # What is meant for the file would change the device that stands for it.
-        for name in ("fchmod", "fchown", "utime"):
+        for name in ("fchmod", "fchown", "ftruncate", "utime"):
             setattr(os, name, _not_of_devices(getattr(os, name)))
 
     def _count_no_inodes(self) -> None:
