@@ -40,11 +40,13 @@ def install(run: Run, host: Host, bundle: Bundle, release: str, asked: Answer | 
     with run.report.step("update deps", host.name) as step:
         result = host.answer(asked or ask(run, host, bundle, release), step.progress)[0]
         sent: list[Wheel] = []
-        if result["missing"]:
-            sent = [wheel for wheel in bundle.manifest.wheels if wheel.sha256 in set(result["missing"])]
-            result = _upload_and_install(run, host, bundle, sent, release, step.progress)
-        if result["missing"]:
-            raise StagingFailed("wheels are missing after the upload", where=host.name, hint="deploy again")
+        # What is in the store may turn out to be damaged only when what was not there has come. Nothing is sent twice.
+        while missing := set(result["missing"]):
+            wanted = [wheel for wheel in bundle.manifest.wheels if wheel.sha256 in missing and wheel not in sent]
+            if not wanted:
+                raise StagingFailed("wheels are missing after the upload", where=host.name, hint="deploy again")
+            result = _upload_and_install(run, host, bundle, wanted, release, step.progress)
+            sent += wanted
         made = "is there already" if result["reused"] else f"made offline from {len(bundle.manifest.wheels)} wheels"
         size = sum(wheel.size for wheel in sent) / (1 << 20)
         uploaded = f", {len(sent)} uploaded ({size:.1f} MiB)" if sent else ""

@@ -66,9 +66,10 @@ def install(
             return {"missing": missing}
         disk.sweep(layout.path("venvs"))
         progress("compiling bytecode")
-        wheelstore.compile_lacking(layout.base, opened(layout, wheels))
-        progress("assembling the venv")
-        damaged = _assemble(layout, name, opened(layout, wheels))
+        damaged = _compile(layout, opened(layout, wheels))
+        if not damaged:
+            progress("assembling the venv")
+            damaged = _assemble(layout, name, opened(layout, wheels))
         if damaged:
             disk.sweep(layout.path("venvs"))
             return {"missing": thrown_out(layout, damaged)}
@@ -77,6 +78,18 @@ def install(
     if release and not checked["problems"]:
         releases.complete(layout, release, name, {**manifest, "bundle": digest})
     return {"missing": [], "venv": name, "reused": reused, "checked": checked}
+
+
+def _compile(layout: Layout, stored: list[Stored]) -> dict[str, str]:
+    """Make the bytecode that lacks; the damaged wheels, where that fails because of them, else {}."""
+    try:
+        wheelstore.compile_lacking(layout.base, stored)
+    except (Failure, OSError):
+        with wheelstore.Verification(stored) as verification:
+            if damaged := verification.damaged():
+                return damaged
+        raise
+    return {}
 
 
 def _assemble(layout: Layout, name: str, stored: list[Stored]) -> dict[str, str]:
