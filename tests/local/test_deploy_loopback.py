@@ -101,6 +101,19 @@ def test_one_login_serves_the_whole_deploy(project: LocalProject) -> None:
     assert project.host.logins == 1
 
 
+def test_a_wheel_that_is_lacking_and_one_that_is_damaged_come_in_one_deploy(project: LocalProject) -> None:
+    """As a power cut may leave the store; the damage is seen only when nothing lacks any more."""
+    project.fab("deploy")
+    lacking, damaged, _ = sorted((project.base / "wheels").iterdir())
+    shutil.rmtree(lacking)
+    next((damaged / "tree").rglob("*.py")).unlink()
+    shutil.rmtree(project.base / "venvs")
+    (project.base / "venvs").mkdir()
+    (project.directory / "version.txt").write_text("two\n")
+    assert "made offline from 3 wheels, 2 uploaded" in project.fab("deploy")
+    assert project.version == "two"
+
+
 def test_without_a_terminal_lines_are_stamped_and_plain(project: LocalProject) -> None:
     said = project.fab("deploy")
     assert "\x1b[" not in said
