@@ -13,7 +13,7 @@ import os
 import sys
 import sysconfig
 
-from . import disk
+from . import disk, looking
 from .failure import Failure
 from .wheelfile import record_digest, write
 from .wheelstore import File, Stored
@@ -51,7 +51,7 @@ class Assembly:
         self._links: dict[str, str] = {}
         # Directory as wheels name it → where it really is; all of them are made.
         self._parents: dict[str, str] = {"": ""}
-        for directory, names, files in disk.walk(root):
+        for directory, names, files in looking.walk(root):
             prefix = os.path.relpath(directory, root) + "/" if directory != root else ""
             for name in names:
                 full = os.path.join(directory, name)

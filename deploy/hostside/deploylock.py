@@ -131,9 +131,7 @@ def break_lock(layout: Layout, user: str, host: str, force: bool) -> dict[str, A
 
 def show(layout: Layout) -> str | None:
     """One sentence about the lock that is held, or None."""
-    held = (
-        disk.read_json(layout.path(".deploy", "lock.json"), "Held") if os.path.isdir(layout.path(".deploy")) else None
-    )
+    held = disk.read_json(layout.path(".deploy", "lock.json"), "Held")
     return describe(held) if held and _valid(held) else None
 
 

@@ -9,10 +9,10 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from . import shapes
+from . import looking, shapes
 from .failure import Failure
 
 PARTIAL = ".partial-"
@@ -20,18 +20,6 @@ GONE = ".gone"
 """What was whole and is out of use begins with the one and ends with the other; see :mod:`removal`."""
 _KEPT = 200
 """As many bytes of a name are kept when more is put to it; a name has 255 at most."""
-
-
-def walk(root: str) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As :func:`os.walk`, which without more passes over a directory that cannot be listed.
-
-    :raises OSError: one cannot be.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    return os.walk(root, onerror=refuse)
 
 
 def sync_directory(path: str) -> None:
@@ -175,37 +163,6 @@ def not_a_file(path: str) -> Failure:
     return Failure(f"{path} is not a file of its own", "move it out of the way", "refused")
 
 
-def kind(path: str) -> int:
-    """What is at *path* itself, as in :func:`stat.S_IFMT`; 0 where nothing is.
-
-    :raises OSError: that cannot be looked at.
-    """
-    try:
-        return stat.S_IFMT(os.lstat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-
-
-def is_directory(path: str) -> bool:
-    """Whether *path* is a directory and no link to one.
-
-    :raises OSError: that cannot be looked at: what may not be looked at is not to be taken for something that is gone.
-    """
-    return kind(path) == stat.S_IFDIR
-
-
-def leads_somewhere(path: str) -> bool:
-    """Whether *path*, or what it is a link to, is there.
-
-    :raises OSError: that cannot be looked at.
-    """
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
 def make_way(path: str) -> None:
     """Make the directory *path* and those above it, as far as they are not there.
 
@@ -226,7 +183,7 @@ def make_directories(root: str, path: str) -> None:
     made = root
     for part in path.split("/"):
         made = os.path.join(made, part)
-        found = kind(made)
+        found = looking.kind(made)
         if found == stat.S_IFLNK:
             if os.path.isdir(os.path.join(root, path)):
                 return

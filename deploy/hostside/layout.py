@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from . import disk
+from . import disk, looking
 from .failure import Failure
 
 SCHEMA = 1
@@ -40,7 +40,7 @@ class Layout(NamedTuple):
 
         :raises OSError: that cannot be looked at.
         """
-        return disk.is_directory(self.release(identifier))
+        return looking.is_directory(self.release(identifier))
 
     def linked(self, name: str) -> str:
         """The release that the link *name* (`current` or `staged`) points at; '' where it points at none.
@@ -66,7 +66,7 @@ class Layout(NamedTuple):
         :raises Failure: kind ``refused``.
         """
         for path in [*self.directories[1:], self.path("repo"), self.path(".deploy", "units")]:
-            if disk.kind(path) == stat.S_IFLNK:
+            if looking.kind(path) == stat.S_IFLNK:
                 raise Failure(f"{path} is a link, not a directory", "move it out of the way, then fab setup", "refused")
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import clock, disk
+from . import clock, disk, looking
 from .failure import Failure
 from .layout import Layout, is_name
 from .releases import now
@@ -71,7 +71,7 @@ def summary(layout: Layout) -> dict[str, Any]:
     :returns: ``running``, a sentence, '' where none is; ``releases`` and ``database`` as :class:`Document` has them,
         but what ended and could not say how is ``cut off``.
     """
-    if not os.path.isdir(layout.path(".deploy")):
+    if not looking.is_directory(layout.path(".deploy")):
         return {"running": "", "releases": {}, "database": {}}
     at_work = running(layout)
     document = Document(layout)

@@ -12,6 +12,7 @@ from . import (
     deploylock,
     drained,
     interpreter,
+    looking,
     maintenance,
     migrations,
     releases,
@@ -148,6 +149,6 @@ def _base(layout: Layout, nearest: str) -> dict[str, Any]:
 
 def _records(layout: Layout) -> dict[str, Any]:
     empty: dict[str, Any] = {"live": "", "staged": "", "rollback": "", "releases": {}}
-    if not os.path.isdir(layout.path(".deploy")):
+    if not looking.is_directory(layout.path(".deploy")):
         return empty
     return Records(layout).summary()

@@ -9,7 +9,7 @@ import stat
 import time
 from typing import Any, Callable
 
-from . import disk, kept, leftovers, removal, repository, tree, troubles
+from . import disk, kept, leftovers, looking, removal, repository, tree, troubles
 from .failure import Failure
 from .layout import Layout, Records, as_name
 from .shapes import Shared
@@ -126,7 +126,7 @@ class Place:
         try:
             os.mkdir(target, 0o755)
         except FileExistsError:
-            if not disk.is_directory(target):
+            if not looking.is_directory(target):
                 raise Failure(f"{path!a} is in the way of what is to be below it", kind="refused") from None
         self._real.add(path)
 
@@ -248,8 +248,8 @@ def activate(layout: Layout, identifier: str) -> dict[str, Any]:
     state = records.state(identifier)
     if (
         not layout.has(identifier)
-        or disk.kind(os.path.join(release, ".release.json")) != stat.S_IFREG
-        or not disk.leads_somewhere(os.path.join(release, ".venv", "bin", "python"))
+        or looking.kind(os.path.join(release, ".release.json")) != stat.S_IFREG
+        or not looking.leads_somewhere(os.path.join(release, ".venv", "bin", "python"))
     ):
         raise Failure(f"release {identifier} is not complete", "run fab update-deps", "incomplete")
     if state == "bad":

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import disk, tree
+from . import disk, looking, tree
 from .failure import Failure
 from .layout import Layout
 
@@ -44,7 +44,7 @@ def open_repository(layout: Layout, kind: str, form: str, anew: bool = False) ->
     :raises Failure: something lies there that is not ours, or it cannot be made.
     """
     path = layout.path(NAME)
-    known = disk.read_json(os.path.join(path, _MARK), "Repository") if disk.is_directory(path) else None
+    known = disk.read_json(os.path.join(path, _MARK), "Repository") if looking.is_directory(path) else None
     if known is None and os.path.lexists(path):
         raise Failure(f"{path} is there and was not made by fabric-wheelhouse", "move it away", "refused")
     cut = os.path.lexists(os.path.join(path, ".hg/store/journal"))  # of a push that could not take itself back
@@ -215,7 +215,7 @@ def collect(layout: Layout, thorough: bool) -> int:
     :param thorough: whatever it takes; else only where it has become worth while.
     """
     path = layout.path(NAME)
-    known = disk.read_json(os.path.join(path, _MARK), "Repository") if disk.is_directory(path) else None
+    known = disk.read_json(os.path.join(path, _MARK), "Repository") if looking.is_directory(path) else None
     if known is None:
         return 0
     before = _size(path)

@@ -10,7 +10,7 @@ import secrets
 import stat
 from typing import Any
 
-from . import disk, leftovers
+from . import disk, leftovers, looking
 from .failure import Failure
 from .layout import Layout
 
@@ -125,7 +125,7 @@ def _path(layout: Layout, name: str) -> str:
     parts = name.split("/")
     for count in range(1, len(parts)):
         above = layout.path("shared", *parts[:count])
-        if disk.kind(above) == stat.S_IFLNK:
+        if looking.kind(above) == stat.S_IFLNK:
             raise Failure(f"{above} is a link to {os.readlink(above)}", "change what it leads to by hand", "refused")
     return layout.path("shared", name)
 

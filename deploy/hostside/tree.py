@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from . import disk, shapes
+from . import looking, shapes
 from .failure import Failure
 
 LARGEST = 1 << 28
@@ -96,7 +96,7 @@ def walk(root: str) -> list[Entry]:
     :raises OSError: a directory cannot be listed.
     """
     entries = []
-    for directory, names, files in disk.walk(root):
+    for directory, names, files in looking.walk(root):
         prefix = os.path.relpath(directory, root)
         for name in names + files:
             entries.append(entry(root, name if prefix == "." else f"{prefix}/{name}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from . import disk
+from . import disk, looking
 
 MARKER = ".venv.json"
 
@@ -19,7 +19,9 @@ def exists(base: str, name: str) -> bool:
 
     :raises OSError: that cannot be looked at.
     """
-    return disk.is_directory(path(base, name)) and disk.kind(os.path.join(path(base, name), MARKER)) == stat.S_IFREG
+    return (
+        looking.is_directory(path(base, name)) and looking.kind(os.path.join(path(base, name), MARKER)) == stat.S_IFREG
+    )
 
 
 def holders(base: str, sha256: str) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from . import bytecode, disk, shapes, workers
+from . import bytecode, disk, looking, shapes, workers
 from .entrypoints import EntryPoint, is_command
 from .failure import Failure
 from .shapes import Known
@@ -159,7 +159,7 @@ def open_stored(base: str, sha256: str) -> Stored:
 
 def _document(place: str) -> Any:
     """What `wheel.json` says; None where it is damaged, or names something outside."""
-    if not disk.is_directory(place) or not disk.is_directory(os.path.join(place, "tree")):
+    if not looking.is_directory(place) or not looking.is_directory(os.path.join(place, "tree")):
         return None
     document = _read(place, "wheel.json", "Stored")
     if document is None:
