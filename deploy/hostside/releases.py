@@ -358,6 +358,8 @@ def _take_out_of_use(layout: Layout, keep: int, gone: dict[str, Any]) -> None:
     records = Records(layout)
     unknown = [name for name in disk.finished(layout.path("releases")) if name not in records.releases]
     away("releases", expendable(records, keep) + unknown)
+    if gone["releases"]:
+        disk.sync_directory(layout.path("releases"))  # or a power cut could bring back one that no record knows
     records = Records(layout)  # without those that have no directory any more
     records.save()
     used = {record["venv"] for record in records.releases.values() if record.get("venv")}
