@@ -125,6 +125,30 @@ def test_gunicorn_starts_its_successor_and_is_ended_only_when_that_one_is_well(p
     assert "the new release is not what runs: process" in project.fab("deploy", expect=6).output
 
 
+def test_a_successor_of_a_third_user_is_ended_and_retired_by_sudo(project: Project, web: Machine) -> None:
+    web.add_user("runner")
+    web.run("install -d -m 0700 -o runner /run/tiny")
+    (project.directory / "gunicorn.conf.py").write_text(GUNICORN.replace("/srv/tiny/shared", "/run/tiny"))
+    project.configure(
+        service={"manager": "signal", "pidfile": "/run/tiny/tiny.pid", "signal": "USR2", "retire": "TERM", "sudo": True}
+    )
+    project.fab("push", "update-deps", "activate")
+    web.run("cd -P /srv/tiny/current && env -u PWD .venv/bin/gunicorn web", user="runner")
+    project.need_gunicorn("requirements-more.txt")
+    with load.steady(web) as seen:
+        deploy(project, "two with jinja")
+        former = web.read("/run/tiny/tiny.pid")
+        assert web.run(f"stat -c %U /proc/{former.strip()}").stdout == "runner\n"
+        project.version("crash")
+        assert "it ended soon after its start" in project.fab("deploy", expect=6).output
+    assert seen.lost == []
+    project.version("sick")
+    assert "says HTTP 503" in project.fab("deploy", expect=6).output
+    assert web.read("/run/tiny/tiny.pid") == former
+    assert not web.exists("/run/tiny/tiny.pid.2")
+    assert project.serving(web)["version"] == "two with jinja"
+
+
 def test_uwsgi_reloads_whole_and_its_chain_of_workers_does_not_bring_a_release(project: Project, web: Machine) -> None:
     web.write("/etc/uwsgi-tiny.ini", UWSGI)
     project.configure(health={"url": "http://127.0.0.1:8000/health", "timeout": 10})
