@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import clock, disk, migrations, troubles, turns
+from . import asking, clock, disk, migrations, troubles, turns
 from .failure import Failure
 from .layout import Layout
 from .shapes import Owner
@@ -78,6 +78,7 @@ def acquire(layout: Layout, token: str, owner: Owner, expiry: float) -> dict[str
     :raises Failure: kind ``locked``; somebody holds it, or a migration outlived the run that began it.
     """
     with _guarded(layout) as path:
+        asking.assert_there()  # who was interrupted lets go of it by another program, which may have come first
         held = disk.read_json(path, "Held")
         if _valid(held):
             raise Failure(describe(held), _remedy(held), "locked")

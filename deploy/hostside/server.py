@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, Callable
 
-from . import kept, shapes, troubles, turns
+from . import asking, kept, shapes, troubles, turns
 from .failure import Failure
 from .layout import Layout
 
@@ -237,6 +237,20 @@ CHANGING = frozenset(
 )
 """The operations that are performed alone on a host: see :mod:`hostside.turns`."""
 
+FOR_SOMEBODY = CHANGING | {
+    "run",
+    "migrate",
+    "take_back",
+    "put_maintenance",
+    "haproxy_drain",
+    "haproxy_put",
+    "haproxy_swap",
+    "nginx_drain",
+    "nginx_close",
+    "healthfile_drain",
+}
+"""The operations that are not begun any more when who asked for them has gone: see :mod:`hostside.asking`."""
+
 PROGRESS = frozenset({"install", "run", "migrate", "take_back"})
 """The operations that tell what they are at."""
 
@@ -258,4 +272,6 @@ def perform(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) ->
     if name in PROGRESS:
         arguments = {**arguments, "progress": lambda text: wire.send(progress=text)}
     with turns.alone(layout) if name in CHANGING else nullcontext():
+        if name in FOR_SOMEBODY:
+            asking.assert_there()
         return operation(layout, **arguments)

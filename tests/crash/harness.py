@@ -51,6 +51,7 @@ class Channel:
 
     :param moment: told of each message before it is sent (``send``, and what is sent), when it was sent (``sent``) and
         before it is received (``receive``).
+    :ivar program: the number of the process at its other end.
     """
 
     def __init__(self, machine: Machine, command: list[str], moment: Moment) -> None:
@@ -61,7 +62,7 @@ class Channel:
         self._moment = moment
         self._received = b""
         try:
-            machine.start(command, theirs, errors)
+            self.program = machine.start(command, theirs, errors)
         finally:
             theirs.close()
             errors.close()
@@ -93,8 +94,9 @@ class Channel:
     def cut(self) -> None:
         """Let neither side hear of the other again."""
         self._received = b""
-        with contextlib.suppress(OSError):
-            self._both.shutdown(socket.SHUT_RDWR)
+        for end in (self._both, self._errors):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     def await_end(self) -> None:
         """Wait until the host program takes nothing any more; what it said is not read."""
@@ -120,6 +122,10 @@ class Channel:
 Moment = Callable[[str, Channel, bytes], None]
 
 
+def nothing(kind: str, channel: Channel, data: bytes) -> None:
+    """Happens at a moment where nothing is to happen."""
+
+
 class Machine:
     """A host that is switched on; every channel of its connection is a process in its group."""
 
@@ -128,8 +134,13 @@ class Machine:
         _send(orders, order, theirs)
         theirs.close()
 
-    def start(self, command: list[str], *ends: socket.socket) -> None:
+    def start(self, command: list[str], *ends: socket.socket) -> int:
+        """The number of the process that was started; 0 where the host went off meanwhile."""
         _send(self._ours, {"command": command}, *ends)
+        try:
+            return int(self._ours.recv(16) or 0)
+        except ConnectionResetError:
+            return 0
 
     def stop(self) -> None:
         """Switch it off, and wait until nothing of it runs."""
@@ -169,7 +180,7 @@ class World:
         self._machine: Machine | None = None
         self._channels: list[tuple[Host, Channel]] = []
         self.out_of_reach = False
-        self.moment: Moment = lambda kind, channel, data: None
+        self.moment: Moment = nothing
         self._saved: dict[str, Path] = {}
 
     def _make_application(self) -> None:

@@ -8,6 +8,7 @@ Standard library only.
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
 import importlib
 import json
@@ -100,7 +101,7 @@ def _host(order: dict[str, Any], channels: socket.socket) -> None:
         failing.arm(order)
     while received := _receive(channels):
         request, (both, errors) = received
-        if os.fork() == 0:
+        if (program := os.fork()) == 0:
             channels.close()
             os.dup2(both, 0)
             os.dup2(both, 1)
@@ -108,6 +109,8 @@ def _host(order: dict[str, Any], channels: socket.socket) -> None:
             os.close(both)
             os.close(errors)
             _perform(request["command"])
+        with contextlib.suppress(OSError):
+            channels.send(b"%d" % program)
         os.close(both)
         os.close(errors)
         while _reaped():

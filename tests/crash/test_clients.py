@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from deploy.errors import ExitCode, Locked
-from tests.crash.harness import EXPIRY, Channel, World
+from tests.crash.harness import EXPIRY, Channel, World, nothing
 from tests.crash.looking import Judge
 from tests.crash.points import noting, sample, tell
 from tests.crash.works import Work, every_work
@@ -39,12 +39,8 @@ def _listen(world: World, work: Work) -> list[Message]:
     try:
         work.undisturbed(world)
     finally:
-        world.moment = _nothing
+        world.moment = nothing
     return heard
-
-
-def _nothing(kind: str, channel: Channel, data: bytes) -> None:
-    return
 
 
 class At:
@@ -95,7 +91,7 @@ def test_the_connection_is_cut_at_every_message(
         try:
             died = work.perform(world)
         finally:
-            world.moment = _nothing
+            world.moment = nothing
         with noting(wrong, f"{how} at message {number}, {messages[number - 1]}"):
             work.assert_recovers(world, judge, died, later=LATER)
     assert not wrong, "\n".join(wrong)

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.errors import Locked
 from deploy.flows import pushing
-from tests.crash.harness import VERSIONS, Channel, World, outcome
+from tests.crash.harness import VERSIONS, Channel, World, nothing, outcome
 from tests.crash.looking import Judge
 
 YEAR_S = 365 * 86400.0
@@ -92,7 +92,7 @@ def test_a_clock_that_is_set_within_a_deploy(
         if kind != "sent" or not (world.base / ".deploy/lock.json").exists():
             return
         set_clock(jump * (len(refused) % 2))
-        world.moment = lambda kind, channel, data: None
+        world.moment = nothing
         refused.append(outcome(world.deploy_besides))
         world.moment = moment
 
@@ -100,7 +100,7 @@ def test_a_clock_that_is_set_within_a_deploy(
     try:
         deploy(world, judge, "three", clock)
     finally:
-        world.moment = lambda kind, channel, data: None
+        world.moment = nothing
     assert len(refused) > 5
     late = [error for error in refused if not isinstance(error, Locked)]
     # The last message lets go of the lock.

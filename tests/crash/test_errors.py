@@ -22,7 +22,7 @@ from deploy.flows.rollback import rollback
 from deploy.flows.run import Options
 from deploy.flows.sharing import put
 from deploy.flows.steps import cleanup, setup
-from tests.crash.harness import EXPIRY, SECRET, VERSIONS, Channel, World, outcome
+from tests.crash.harness import EXPIRY, SECRET, VERSIONS, Channel, World, nothing, outcome
 from tests.crash.looking import Judge
 from tests.crash.points import EVERY
 from tests.crash.steps import EVENTS, NEW, READING, Step
@@ -172,7 +172,7 @@ def test_what_a_host_gave_up_at_is_told_also_where_more_is_asked_of_it_by_then(p
     try:
         _assert_survives(prepared, judge, point)
     finally:
-        prepared.moment = lambda kind, channel, data: None
+        prepared.moment = nothing
     assert late
 
 

@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fabric import Config
 
+from deploy.host.connection import Host
+from deploy.host.login import Access
 from tests.fleet.machines import Fleet, Machine
 from tests.fleet.project import Project
 from tests.fleet.relay import Relay
 from tests.repositories import Hg, Svn, needs_hg, needs_svn
 
 pytestmark = pytest.mark.fleet
+
+LOCK: tuple[str, dict[str, Any]] = (
+    "lock",
+    {"token": "t" * 32, "owner": {"user": "u", "host": "h", "pid": 1, "message": ""}, "expiry": 600},
+)
 
 SIZE = 14 << 20  # less than what makes a repository that is thrown away because it has doubled
 
@@ -77,3 +85,31 @@ def kill_in_the_middle(project: Project, relay: Relay) -> None:
     project.kill_when(process, lambda: relay.bytes_up > SIZE // 3)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, output
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["NOPASSWD", "password"])
+def test_by_sudo_too_a_lock_that_nobody_waits_for_is_not_taken(fleet: Fleet, standing: Any, asks: bool) -> None:
+    web: Machine = standing("trixie", "web2")
+    web.run("rm -rf /srv/late; install -d -o guestbook -g guestbook /srv/late /srv/late/.deploy")
+    web.set_password("deploy", "swordfish")
+    web.sudoers(f"Defaults use_pty\ndeploy ALL=(ALL) {'' if asks else 'NOPASSWD: '}ALL\n")
+    config = Config(overrides={"sudo": {"password": "swordfish" if asks else None}})
+    host = Host(
+        f"deploy@{web.address}", name="web2", base_path="/srv/late", deploy_user="guestbook", python="python3",
+        config=config, access=Access(known_hosts=(fleet.client.known_hosts,), identity=str(fleet.client.key)),
+    )  # fmt: skip
+    guard, programs = "/srv/late/.deploy/lock.guard", "pgrep -u guestbook -f /srv/late/.deploy"
+    web.run(
+        f"systemd-run --uid=guestbook --unit=holds flock {guard} sleep 600; until pgrep -x sleep; do sleep 0.1; done"
+    )
+    session = host.new_session()
+    session.ask([LOCK])
+    assert web.run(programs, check=False).stdout
+    session.close()
+    host.run("true")
+    web.run("systemctl stop holds")
+    web.run(f"timeout 30 sh -c 'while {programs}; do sleep 0.1; done'")
+    assert not web.exists("/srv/late/.deploy/lock.json")
+    host.call(LOCK[0], **LOCK[1])
+    assert web.exists("/srv/late/.deploy/lock.json")
+    host.close()

@@ -45,9 +45,18 @@ class Loaded:
         there = private and self.kept.exists()
         known = there and hashlib.sha256(self.kept.read_bytes()).hexdigest() == program().sha256
         sent = request if known else request + b"program %d\n" % len(content) + content
-        done = subprocess.run(program().command(PYTHON, str(self.folder)), input=sent, capture_output=True, check=False)
-        assert not done.stderr, done.stderr.decode()
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        with subprocess.Popen(
+            program().command(PYTHON, str(self.folder)),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as asked:  # fmt: skip
+            assert asked.stdin and asked.stdout and asked.stderr
+            asked.stdin.write(sent)
+            asked.stdin.flush()
+            said = [json.loads(asked.stdout.readline()) for _ in range(1 + len(operations))]
+            asked.stdin.close()
+            assert not (errors := asked.stderr.read()), errors.decode()
+            assert not asked.stdout.read()
+        return said
 
 
 @pytest.fixture

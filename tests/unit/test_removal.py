@@ -58,12 +58,18 @@ class Held:
         os.mkfifo(self._gate)
         request = json.dumps({"base": layout.base, "ops": [["cleanup", {"keep": 1}]]})
         command = [sys.executable, "-c", PROGRAM, str(self._told), str(self._gate)]
-        # It ends when all who could write to its standard output and error are gone.
-        ended = subprocess.run(
-            command, input=request + "\n", capture_output=True, text=True, timeout=60, cwd=Path.cwd(), check=True
-        )
-        assert ended.stderr == ""
-        self.result: dict[str, Any] = json.loads(ended.stdout)["result"]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as asked:
+            assert asked.stdin and asked.stdout and asked.stderr
+            asked.stdin.write(request + "\n")
+            asked.stdin.flush()
+            self.result: dict[str, Any] = json.loads(asked.stdout.readline())["result"]
+            asked.stdin.close()
+            # These end when all who could write to its standard output and error are gone.
+            assert asked.stdout.read() == ""
+            assert asked.stderr.read() == ""
+        assert asked.returncode == 0
         wait_until(lambda: self._told.exists() and self._told.read_text())
         self.pid = int(self._told.read_text())
 
