@@ -39,17 +39,17 @@ def main() -> None:
     runs = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary) / "app"
-        commands = {"an interpreter": ([PYTHON, "-I", "-S", "-c", "pass"], b"")}
+        commands = {"an interpreter": ([PYTHON, "-I", "-S", "-c", "pass"], b"", 0)}
         for name, operations in ASKED.items():
             request = json.dumps({"base": str(base), "ops": operations}).encode() + b"\n"
-            commands[name] = (program().command(PYTHON, str(base / ".deploy")), request)
+            commands[name] = (program().command(PYTHON, str(base / ".deploy")), request, 1 + len(operations))
         _keep(base)
-        for command, request in commands.values():
-            _processor_s(command, request)  # what is imported first is compiled, and kept
+        for command in commands.values():
+            _processor_s(*command)  # what is imported first is compiled, and kept
         spent: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(runs):
-            for name, (command, request) in commands.items():
-                spent[name].append(_processor_s(command, request))
+            for name, command in commands.items():
+                spent[name].append(_processor_s(*command))
     bare = median(spent["an interpreter"])
     rows = [(name, figures.seconds(median(each)), f"{median(each) / bare:.1f}") for name, each in spent.items()]
     print(figures.aligned(("asked for", "processor", "against an interpreter"), rows))
@@ -58,18 +58,27 @@ def main() -> None:
 def _keep(base: Path) -> None:
     content = program().content
     request = json.dumps({"base": str(base), "ops": [("setup", {"owner": getpass.getuser()})]}).encode()
-    _run(program().command(PYTHON, str(base / ".deploy")), b"%s\nprogram %d\n%s" % (request, len(content), content))
+    sent = b"%s\nprogram %d\n%s" % (request, len(content), content)
+    _run(program().command(PYTHON, str(base / ".deploy")), sent, 2)
 
 
-def _run(command: Sequence[str], request: bytes) -> None:
-    answer = subprocess.run(command, input=request, stdout=subprocess.PIPE, check=True).stdout
+def _run(command: Sequence[str], request: bytes, answers: int) -> None:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asked:
+        assert asked.stdin and asked.stdout
+        asked.stdin.write(request)
+        asked.stdin.flush()
+        # Who closes the connection before the answer is not given one.
+        answer = b"".join(asked.stdout.readline() for _ in range(answers))
+        asked.stdin.close()
+    if asked.returncode:
+        raise SystemExit(f"exit code {asked.returncode}")
     if b'"failure"' in answer or b'"crash"' in answer:
         raise SystemExit(answer.decode())
 
 
-def _processor_s(command: Sequence[str], request: bytes) -> float:
+def _processor_s(command: Sequence[str], request: bytes, answers: int) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    _run(command, request)
+    _run(command, request, answers)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

@@ -49,6 +49,13 @@ def on_host(path: str) -> str:
         raise ValueError("must be a path below the base path, without '..', or an absolute one") from None
 
 
+def without_port(value: str) -> str:
+    """*value*, ``host[:port]``, without the port; an IPv6 address keeps its brackets."""
+    if value.startswith("["):
+        return value.partition("]")[0] + "]"
+    return value.partition(":")[0]
+
+
 def address(value: str) -> str:
     if value.startswith("-") or not _HOST.fullmatch(value):
         raise ValueError("must look like [user@]host[:port]; an IPv6 address goes in brackets")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from .balancers import SERVER, Balancer, Haproxy, Nginx
-from .basics import NAME, Model, Seconds, absolute, address
+from .basics import NAME, Model, Seconds, absolute, address, without_port
 from .building import Build
 from .bundles import Audit, Builder, Bundle, Index, LocalBuilder, TargetSettings
 from .checks import Check, SystemPackages
@@ -63,9 +63,14 @@ class HostSettings(Model):
         """The address without the user: what the host is called in reports and by ``--limit``."""
         return self.host.rpartition("@")[2]
 
+    @property
+    def plain_name(self) -> str:
+        """The address without the user and the port."""
+        return without_port(self.name)
+
     def called(self, name: str) -> bool:
         """Whether *name* means this host: with or without its user and its port."""
-        return name in (self.host, self.name, self.name.partition(":")[0])
+        return name in (self.host, self.name, self.plain_name)
 
 
 class Settings(Model):

@@ -42,7 +42,7 @@ def _execute(run: Run, settings: BalancerCommand, host: Host, command: str, key:
     :raises CheckFailed: it failed.
     """
     its = run.host_settings[host]
-    told = {"DEPLOY_HOST": host.name, "DEPLOY_BALANCER_NAME": its.balancer_name or its.name.partition(":")[0]}
+    told = {"DEPLOY_HOST": host.name, "DEPLOY_BALANCER_NAME": its.balancer_name or its.plain_name}
     output: list[str] = []
     if settings.where == "local":
         variables = {**commands.environment(run, host, ""), **told}

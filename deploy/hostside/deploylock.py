@@ -120,6 +120,7 @@ def release(layout: Layout, token: str) -> dict[str, Any]:
 def break_lock(layout: Layout, user: str, host: str, force: bool) -> dict[str, Any]:
     """Remove the lock: one's own that was taken by hand, an expired one, or any with *force*."""
     with _guarded(layout) as path:
+        asking.assert_there()  # somebody may have come first who asked again, and the lock is that of a deploy by now
         held = disk.read_json(path, "Held")
         if not held:
             return {"held": None}

@@ -171,7 +171,8 @@ def make_way(path: str) -> None:
     try:
         os.makedirs(path, 0o755, exist_ok=True)
     except FileExistsError as error:
-        os.stat(error.filename)
+        with contextlib.suppress(FileNotFoundError):  # a link that leads nowhere
+            os.stat(error.filename)
         raise
 
 
@@ -293,6 +294,7 @@ def discard(directory: str, name: str) -> None:
     if os.path.lexists(path):
         _put_away(partial)
         os.rename(path, partial)
+        sync_directory(directory)  # or a power cut could bring back the name with half of what it had
     _put_away(partial)
 
 

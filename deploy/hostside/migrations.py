@@ -60,7 +60,7 @@ class Document:
 
     def save(self) -> None:
         for identifier in list(self.releases):
-            if not is_name(identifier) or not os.path.isdir(self._layout.release(identifier)):
+            if not is_name(identifier) or not self._layout.has(identifier):
                 del self.releases[identifier]
         disk.write_json(self._path, self._document)
 

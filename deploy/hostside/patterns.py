@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
-from . import tree
+from . import looking, tree
 
 VENV = ".venv"
 _NEVER = {VENV, ".release.json"}
@@ -23,7 +23,7 @@ def matched(root: str, patterns: Sequence[str]) -> dict[str, dict[str, tree.Entr
     of_venv = {pattern for pattern in patterns if pattern.startswith(f"{VENV}/")}
     for its, place, prefix in ((set(patterns) - of_venv, root, ""), (of_venv, os.path.join(root, VENV), f"{VENV}/")):
         compiled = {pattern: re.compile(regular(pattern)) for pattern in its}
-        for path in _walk(place) if compiled else ():
+        for path in _walk(place) if compiled and looking.leads_somewhere(place) else ():
             for pattern, expression in compiled.items():
                 if prefix + path not in _NEVER and expression.match(prefix + path):
                     found[pattern][prefix + path] = tree.entry(place, path)._replace(path=prefix + path)
@@ -31,7 +31,7 @@ def matched(root: str, patterns: Sequence[str]) -> dict[str, dict[str, tree.Entr
 
 
 def _walk(root: str) -> Iterator[str]:
-    for directory, names, files in os.walk(root):
+    for directory, names, files in looking.walk(root):
         if "__pycache__" in names:
             names.remove("__pycache__")
         links = [name for name in names if os.path.islink(os.path.join(directory, name))]

@@ -237,19 +237,8 @@ CHANGING = frozenset(
 )
 """The operations that are performed alone on a host: see :mod:`hostside.turns`."""
 
-FOR_SOMEBODY = CHANGING | {
-    "run",
-    "migrate",
-    "take_back",
-    "put_maintenance",
-    "haproxy_drain",
-    "haproxy_put",
-    "haproxy_swap",
-    "nginx_drain",
-    "nginx_close",
-    "healthfile_drain",
-}
-"""The operations that are not begun any more when who asked for them has gone: see :mod:`hostside.asking`."""
+LAST_WORDS = frozenset({"unlock", "journal"})
+"""The operations that are performed although who asked for them has gone: they undo nothing that came after them."""
 
 PROGRESS = frozenset({"install", "run", "migrate", "take_back"})
 """The operations that tell what they are at."""
@@ -272,6 +261,6 @@ def perform(name: str, layout: Layout, wire: Wire, arguments: dict[str, Any]) ->
     if name in PROGRESS:
         arguments = {**arguments, "progress": lambda text: wire.send(progress=text)}
     with turns.alone(layout) if name in CHANGING else nullcontext():
-        if name in FOR_SOMEBODY:
+        if name not in LAST_WORDS:
             asking.assert_there()
         return operation(layout, **arguments)

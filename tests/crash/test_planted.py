@@ -27,14 +27,14 @@ PLACES = [
     "releases/*", "venvs/*", "wheels/*", "wheels/*/tree", "wheels/*/wheel.json", "releases/*/.release.json",
     "releases/*/package", "venvs/*/lib", "venvs/*/.venv.json", "shared/media", "shared/.env",
     ".deploy/releases.json", ".deploy/lock.json", ".deploy/lock.guard", ".deploy/journal.jsonl", ".deploy/checks.json",
-    ".deploy/hostside-*.pyz",
+    ".deploy/migrations.json", ".deploy/migration.guard", ".deploy/work.guard", ".deploy/hostside-*.pyz",
 ]  # fmt: skip
 
 # Where nothing is: a link to a directory outside that has something in it.
 NEW = [
     "releases/20200101T000000Z-0000000", "releases/.partial-20200101T000000Z-0000000", "releases/.partial-x.1.gone",
     "venvs/.partial-0", "venvs/0", "wheels/.partial-0", ".partial-current.1", ".partial-x", "staged", "repo",
-    ".deploy/lock.json", ".deploy/.partial-lock.json.1", ".deploy/hostside-0.pyz", "shared/.partial-.env.00000000",
+    ".deploy/lock.json", ".deploy/.partial-lock.json.1", ".deploy/hostside-0.pyz", "shared/.partial-put.00000000",
 ]  # fmt: skip
 
 # Where a pipe takes the place of what is there, or of what may come there.
@@ -43,8 +43,8 @@ PIPES = [
     "releases/*/.release.json", "releases/*/package/__init__.py", "venvs/*/.venv.json", "wheels/*/wheel.json",
     "wheels/*/tree/*/__init__.py", "wheels/*/bytecode-*.json", ".deploy/releases.json", ".deploy/lock.json",
     ".deploy/lock.guard", ".deploy/journal.jsonl", ".deploy/checks.json", ".deploy/migrations.json",
-    ".deploy/migration.guard", ".deploy/drained.json", ".deploy/hostside-*.pyz", ".deploy/allowed_signers",
-    ".deploy/.partial-lock.json.1", "shared/.partial-put.00000000",
+    ".deploy/migration.guard", ".deploy/work.guard", ".deploy/drained.json", ".deploy/hostside-*.pyz",
+    ".deploy/allowed_signers", ".deploy/.partial-lock.json.1", "shared/.partial-put.00000000",
 ]  # fmt: skip
 PATIENCE_S = 60
 

@@ -89,11 +89,25 @@ def test_a_stage_may_have_a_balancer_of_another_kind() -> None:
         ({"host": "web1.example.org"}, ["web1", "web2"], "web1"),
         ({"host": "web1.example.org", "balancer_name": "a"}, ["web1", "a"], "a"),
         ({"host": "web1.example.org", "balancer_name": "b"}, ["web1", "a"], ""),
+        ({"host": "deploy@[2001:db8::1]:2222"}, ["[2001:db8::1]"], "[2001:db8::1]"),
         ({"host": "web3"}, ["web1"], ""),
     ],
 )
 def test_a_host_is_the_server_of_its_name(host: dict[str, str], servers: list[str], name: str) -> None:
     assert server_names(HostSettings(**host), servers) == ([name] if name else [])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("host", "names"),
+    [
+        ("deploy@web1:22", ["deploy@web1:22", "web1:22", "web1"]),
+        ("deploy@[2001:db8::1]:22", ["[2001:db8::1]:22", "[2001:db8::1]"]),
+    ],
+)
+def test_a_host_is_called_by_its_address_with_or_without_user_and_port(host: str, names: list[str]) -> None:
+    settings = HostSettings(host=host)
+    assert all(map(settings.called, names))
+    assert not any(map(settings.called, ["deploy", "22", "web", "[2001"]))
 
 
 @pytest.mark.parametrize(

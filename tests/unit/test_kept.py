@@ -45,18 +45,20 @@ class Loaded:
         there = private and self.kept.exists()
         known = there and hashlib.sha256(self.kept.read_bytes()).hexdigest() == program().sha256
         sent = request if known else request + b"program %d\n" % len(content) + content
-        with subprocess.Popen(
-            program().command(PYTHON, str(self.folder)),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        ) as asked:  # fmt: skip
-            assert asked.stdin and asked.stdout and asked.stderr
-            asked.stdin.write(sent)
-            asked.stdin.flush()
-            said = [json.loads(asked.stdout.readline()) for _ in range(1 + len(operations))]
-            asked.stdin.close()
-            assert not (errors := asked.stderr.read()), errors.decode()
-            assert not asked.stdout.read()
-        return said
+        return said(program().command(PYTHON, str(self.folder)), sent, 1 + len(operations))
+
+
+def said(command: list[str], sent: bytes, count: int) -> list[dict[str, Any]]:
+    """The lines with which the host program answers."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as asked:
+        assert asked.stdin and asked.stdout and asked.stderr
+        asked.stdin.write(sent)
+        asked.stdin.flush()
+        lines = [json.loads(asked.stdout.readline()) for _ in range(count)]
+        asked.stdin.close()
+        assert not (errors := asked.stderr.read()), errors.decode()
+        assert not asked.stdout.read()
+    return lines
 
 
 @pytest.fixture
@@ -134,11 +136,9 @@ def test_where_nothing_is_to_be_kept_nothing_is(kept: Loaded) -> None:
     before = sorted(kept.folder.iterdir())
     content = program().content
     request = json.dumps({"base": str(kept.base), "ops": [["records", {}]]}).encode() + b"\n"
-    command = program().command(PYTHON, "")
-    sent = request + b"program %d\n" % len(content) + content
-    done = subprocess.run(command, input=sent, capture_output=True, check=True)
-    assert json.loads(done.stdout.splitlines()[0]) == {"known": 0}
-    assert json.loads(done.stdout.splitlines()[1])["result"]["live"] == ""
+    known, answer = said(program().command(PYTHON, ""), request + b"program %d\n" % len(content) + content, 2)
+    assert known == {"known": 0}
+    assert answer["result"]["live"] == ""
     assert sorted(kept.folder.iterdir()) == before
 
 

@@ -62,6 +62,6 @@ class HaproxyKind(Remote):
 
 def server_names(settings: HostSettings, servers: Collection[str]) -> list[str]:
     """Which of *servers* a host is: the first of its names that one of them has."""
-    plain = settings.name if settings.name in servers else settings.name.partition(":")[0]
+    plain = settings.name if settings.name in servers else settings.plain_name
     wanted = [settings.balancer_name] if settings.balancer_name else [plain, plain.partition(".")[0]]
     return next(([name] for name in wanted if name in servers), [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...config import HostSettings, Nginx
+from ...config.basics import without_port
 from ...host.connection import Host
 from .kinds import Remark, Servers, Stage, Told
 from .remote import Remote
@@ -50,18 +51,11 @@ class NginxKind(Remote):
 
 def addresses_of(settings: HostSettings, servers: Servers) -> list[str]:
     """Which of *servers* (``address[:port]``) are on a host: all of its address, or the one that is named whole."""
-    plain = settings.name if settings.name in servers else _without_port(settings.name)
+    plain = settings.name if settings.name in servers else settings.plain_name
     wanted = [settings.balancer_name] if settings.balancer_name else [plain, plain.partition(".")[0]]
     for name in wanted:
         if name in servers:
             return [name]
-        if found := [server for server in servers if _without_port(server) == name]:
+        if found := [server for server in servers if without_port(server) == name]:
             return found
     return []
-
-
-def _without_port(address: str) -> str:
-    """An IPv6 address keeps its brackets."""
-    if address.startswith("["):
-        return address.partition("]")[0] + "]"
-    return address.partition(":")[0]
