@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 
 import pytest
 
@@ -63,12 +66,25 @@ def _in_a_process(world: World, work: Work, moment: At) -> int:
         if not child:
             code = 70
             try:
+                _note_what_is_heard(world)
                 world.moment = moment
                 error = work.alone(world)
                 code = int(error.exit_code if error else ExitCode.OK)
             finally:
                 os._exit(code)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _note_what_is_heard(world: World) -> None:
+    """Where this process was when it heard of an interrupt, and what Python could not raise."""
+    heard = (world.directory / "heard").open("w", buffering=1)
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        traceback.print_stack(frame, file=heard)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, hear)
+    sys.unraisablehook = lambda told: print(f"{told.exc_type} in {told.object}", file=heard)
 
 
 @every_work
@@ -122,7 +138,8 @@ def test_an_interrupt_at_every_message_lets_go_of_the_lock(
     world: World, judge: Judge, capsys: pytest.CaptureFixture[str], work: Work
 ) -> None:
     def look(code: int) -> None:
-        assert code == ExitCode.INTERRUPTED or (code == ExitCode.NOT_ROLLED_BACK and "" in work.allowed), code
+        expected = code == ExitCode.INTERRUPTED or (code == ExitCode.NOT_ROLLED_BACK and "" in work.allowed)
+        assert expected, f"{code}, heard {(world.directory / 'heard').read_text()}"
         assert not (world.base / ".deploy/lock.json").exists(), "the lock is held"
         work.assert_recovers(world, judge)
 
