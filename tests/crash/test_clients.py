@@ -5,6 +5,7 @@ What runs on the host meanwhile goes on or ends; in both cases what serves is co
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -66,6 +67,9 @@ def _in_a_process(world: World, work: Work, moment: At) -> int:
         if not child:
             code = 70
             try:
+                # What earlier tests left behind is not this process's to clear away: Python loses an interrupt that it
+                # hears of within a finalizer.
+                gc.freeze()
                 _note_what_is_heard(world)
                 world.moment = moment
                 error = work.alone(world)
