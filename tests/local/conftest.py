@@ -11,6 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fabric import Config
+
+from deploy.host.connection import Host
+from deploy.host.login import Access
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
 from loopback import SSHD, Client, LoopbackHost, free_port
@@ -29,6 +33,19 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LoopbackHos
     server.start()
     yield server
     server.stop()
+
+
+def reach(server: LoopbackHost, directory: Path, python: str = sys.executable) -> Host:
+    """The server as a flow has it, with ``directory/srv`` as its base path."""
+    return Host(
+        server.address,
+        name="host",
+        base_path=str(directory / "srv"),
+        deploy_user="",
+        python=python,
+        config=Config(),
+        access=Access(known_hosts=(directory / "client/known_hosts",), identity=str(directory / "client/id_ed25519")),
+    )
 
 
 def run_fab(directory: Path, *words: str, expect: int = 0, at_most_s: float = 120) -> str:

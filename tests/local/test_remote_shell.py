@@ -12,27 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fabric import Config
 
 from deploy.errors import ConnectionFailed
-from deploy.host.connection import Access, Host
+from deploy.host.connection import Host
 from deploy.host.relay import Relay, relay
-from tests.local.conftest import LoopbackHost
+from tests.local.conftest import LoopbackHost, reach
 
 pytestmark = pytest.mark.parametrize("host", ["openssh"], indirect=True)
 
 
 @pytest.fixture
 def server(tmp_path: Path, host: LoopbackHost) -> Iterator[Host]:
-    opened = Host(
-        host.address,
-        name="host",
-        base_path=str(tmp_path / "srv"),
-        deploy_user="",
-        python=sys.executable,
-        config=Config(),
-        access=Access(known_hosts=(tmp_path / "client/known_hosts",), identity=str(tmp_path / "client/id_ed25519")),
-    )
+    opened = reach(host, tmp_path)
     yield opened
     opened.close()
 
