@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from ..errors import ConnectionFailed, DeployError, combine
@@ -13,6 +16,7 @@ from ..host.connection import Host
 
 T = TypeVar("T")
 
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_S = 10.0
 """How long an interrupted command may take to end."""
 
@@ -38,31 +42,34 @@ def attempt(hosts: Sequence[Host], work: Callable[[Host], T]) -> tuple[dict[Host
     results: dict[Host, T] = {}
     failures: dict[Host, DeployError] = {}
     width = min((places.width(hosts) for places in {host.places for host in hosts}), default=1)
-    # An interrupt may come while threads are started, and the pool waits only for those that it knows already: until it
-    # knows all, none does anything.
-    ready, called_off = threading.Event(), threading.Event()
+    # What the threads and this one tell each other is told by queues alone: an interrupt within an Event, or within
+    # concurrent.futures.wait(), may leave a lock held for ever, or end in another error.
+    begun: SimpleQueue[bool] = SimpleQueue()
+    ended: SimpleQueue[None] = SimpleQueue()
 
     def begin(host: Host) -> T:
-        ready.wait()
-        if called_off.is_set():
-            raise ConnectionFailed("interrupted", where=host.name)
-        with host.at_work():
-            return work(host)
+        try:
+            if not begun.get():
+                raise ConnectionFailed("interrupted", where=host.name)
+            with host.at_work():
+                return work(host)
+        finally:
+            ended.put(None)
 
     futures: dict[Future[T], Host] = {}
     with ThreadPoolExecutor(max_workers=min(width, len(hosts)) or 1) as pool:
         try:
-            for host in hosts:
-                futures[pool.submit(begin, host)] = host
-            ready.set()
-            pending = set(futures)
-            while pending:
-                # A time-out, because a wait without one is not interrupted by signals everywhere.
-                _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+            # The pool waits only for the threads that it knows: until it knows all, none begins.
+            with _later():
+                for host in hosts:
+                    futures[pool.submit(begin, host)] = host
+            for _ in hosts:
+                begun.put(True)
+            for _ in hosts:
+                _take(ended)
         except BaseException:
-            if not ready.is_set():
-                called_off.set()
-                ready.set()
+            for _ in hosts:
+                begun.put(False)  # for those that have not been let; nobody takes the others
             pool.shutdown(wait=False, cancel_futures=True)
             try:
                 _let_end(hosts)
@@ -76,6 +83,32 @@ def attempt(hosts: Sequence[Host], work: Callable[[Host], T]) -> tuple[dict[Host
         except DeployError as error:
             failures[host] = error
     return {host: results[host] for host in hosts if host in results}, failures
+
+
+@contextlib.contextmanager
+def _later() -> Iterator[None]:
+    """Interrupts come when the block has ended: where threads are started, one may leave a lock held for ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    heard: list[int] = []
+    before = {}
+    try:
+        for number in _INTERRUPTS:
+            before[number] = signal.signal(number, lambda number, frame: heard.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if heard:
+        signal.raise_signal(heard[0])
+
+
+def _take(ended: SimpleQueue[None]) -> None:
+    while True:
+        # A time-out, because a wait without one is not interrupted by signals everywhere.
+        with contextlib.suppress(Empty):
+            return ended.get(timeout=0.5)
 
 
 def _let_end(hosts: Sequence[Host]) -> None:
